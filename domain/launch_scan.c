@@ -1,0 +1,295 @@
+/* Finding QEMU again, telling whether it lives, and clearing away what it left. Called by policyd at its start and when a pidfd says that a
+ * QEMU has ended; loop thread. Identity is pid + start time; where only a name is known, the uuid and the run folder in the command line
+ * (the same uuid runs twice on one machine when both hosts of a migration are network namespaces of it). */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "domain/launch_priv.h"
+
+/* ---- is it alive? ---- */
+
+static ssize_t read_proc(pid_t pid, const char *leaf, char *out, size_t size)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, leaf);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, out, size - 1);
+	close(fd);
+	if (n < 0)
+		return -EIO;
+	out[n] = 0;
+	return n;
+}
+
+uint64_t launch_start_time(pid_t pid)
+{
+	char text[1024], *p, state;
+	uint64_t start;
+
+	if (pid <= 0 || read_proc(pid, "stat", text, sizeof(text)) <= 0)
+		return 0;
+	p = strrchr(text, ')'); /* the name before it may contain anything */
+	if (!p ||
+		sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
+			&state, &start) != 2)
+		return 0;
+	return strchr("ZXx", state) ? 0 : start;
+}
+
+bool launch_alive(const struct launched *l)
+{
+	if (l->pid <= 0 || !l->start_time)
+		return false;
+	if (launch_start_time(l->pid) == l->start_time)
+		return true;
+	waitpid(l->pid, NULL, WNOHANG); /* no effect unless it is our dead child */
+	return false;
+}
+
+int launch_pidfd(const struct launched *l)
+{
+	int fd;
+
+	if (!launch_alive(l))
+		return -ESRCH;
+	fd = (int)syscall(SYS_pidfd_open, l->pid, 0);
+	if (fd < 0)
+		return -errno;
+	if (launch_alive(l)) /* the pid was not reused in between, so this is the one */
+		return fd;
+	close(fd);
+	return -ESRCH;
+}
+
+/* ---- who is it? ---- */
+
+static bool has_argument(const char *args, size_t n, const char *what)
+{
+	const char *p;
+
+	for (p = args; p < args + n; p += strlen(p) + 1)
+		if (!strcmp(p, what))
+			return true;
+	return false;
+}
+
+static bool is_qemu_of(pid_t pid, const char *uuid, const char *pidfile)
+{
+	char args[16384];
+	ssize_t n = read_proc(pid, "cmdline", args, sizeof(args));
+
+	return n > 0 && has_argument(args, (size_t)n, uuid) && has_argument(args, (size_t)n, pidfile);
+}
+
+/* The recorded process lives (pid and start time agree): is it the QEMU? One that was forked a moment ago, by a launcher that died since, may
+ * not have called exec yet and must not be taken for a leftover, or the guest would be started twice. Waits at most a second, and only
+ * in that case. */
+static bool becomes_qemu_of(const struct launched *l, const char *pidfile)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (unsigned i = 0; i < 100 && launch_alive(l); i++) {
+		if (is_qemu_of(l->pid, l->spec.uuid, pidfile))
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+int launch_find_process(const struct host_services *s, struct launched *l)
+{
+	char pidfile[SPEC_PATH_MAX];
+	struct dirent *d;
+	int r = -ESRCH;
+	DIR *proc;
+
+	if (rundir_path(s, l->spec.name, "qemu.pid", pidfile, NULL))
+		return -ESRCH;
+	proc = opendir("/proc");
+	while (proc && r < 0 && (d = readdir(proc))) {
+		pid_t pid = isdigit((unsigned char)d->d_name[0]) ? atoi(d->d_name) : 0;
+
+		if (!pid || !is_qemu_of(pid, l->spec.uuid, pidfile))
+			continue;
+		l->start_time = launch_start_time(pid);
+		l->pid = pid;
+		if (l->start_time)
+			r = 0;
+	}
+	if (proc)
+		closedir(proc);
+	return r;
+}
+
+/* The record and the process it speaks of. pid = 0 in @l: dead. */
+static int look_up(const struct host_services *s, const char *name, struct launched *l, struct err *e)
+{
+	char pidfile[SPEC_PATH_MAX];
+	int r = launch_record_read(s, name, l, e);
+
+	if (!r)
+		r = rundir_path(s, name, "qemu.pid", pidfile, e);
+	if (r < 0)
+		return r;
+	if (l->pid && becomes_qemu_of(l, pidfile))
+		return 0;
+	/* no pid: its launcher died after starting it, or before */
+	if (l->pid || launch_find_process(s, l) < 0)
+		l->pid = 0;
+	else
+		launch_record_write(s, l, NULL);
+	return 0;
+}
+
+int launch_scan(
+	const struct host_services *s, void (*found)(void *arg, const struct launched *l), void *arg, struct err *e)
+{
+	struct launched l;
+	struct dirent *d;
+	int r = 0;
+	DIR *run = opendir(s->paths.run);
+
+	if (!run)
+		return errno == ENOENT ? 0 : err_set(e, errno, "%s: %s", s->paths.run, strerror(errno));
+	while ((d = readdir(run))) {
+		struct err one = {0};
+		int r1 = name_valid(d->d_name) ? look_up(s, d->d_name, &l, &one) : -ENOENT;
+
+		if (!r1)
+			found(arg, &l);
+		else if (r1 != -ENOENT && r1 != -ENOTDIR)
+			r = err_set(e, -r1, "%s", one.msg);
+	}
+	closedir(run);
+	return r;
+}
+
+int launch_update(const struct host_services *s, const struct launched *l, struct err *e)
+{
+	return launch_record_write(s, l, e);
+}
+
+/* ---- its last words ---- */
+
+void launch_stderr_tail(const struct host_services *s, const char *name, char *out, size_t size)
+{
+	char path[SPEC_PATH_MAX], text[4096], *line, *save = NULL;
+	size_t used = 0, want = size - size / 8; /* "; " is longer than what it stands for */
+	ssize_t n = -1;
+	off_t end;
+	int fd;
+
+	out[0] = 0;
+	fd = rundir_path(s, name, "qemu.log", path, NULL) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	end = lseek(fd, 0, SEEK_END);
+	if (want > sizeof(text) - 1)
+		want = sizeof(text) - 1;
+	if (end > 0)
+		n = pread(fd, text, want, end > (off_t)want ? end - (off_t)want : 0);
+	close(fd);
+	if (n <= 0)
+		return;
+	text[n] = 0;
+	line = end > (off_t)want ? strchr(text, '\n')
+				 : NULL; /* begins inside a line: from the next one on, if there is one */
+	line = strtok_r(line && line[1] ? line : text, "\n", &save);
+	for (; line && used < size; line = strtok_r(NULL, "\n", &save))
+		used += (size_t)snprintf(out + used, size - used, "%s%s", used ? "; " : "", line);
+}
+
+/* ---- clearing away ---- */
+
+void launch_remove_folder(const char *dir)
+{
+	struct dirent *d;
+	DIR *folder = opendir(dir);
+
+	if (!folder)
+		return;
+	while ((d = readdir(folder)))
+		if (strcmp(d->d_name, ".") && strcmp(d->d_name, ".."))
+			unlinkat(dirfd(folder), d->d_name, 0);
+	closedir(folder);
+	rmdir(dir);
+}
+
+static int remove_file(const char *path, struct err *e)
+{
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_set(e, errno, "cannot remove %s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int remove_all(const struct host_services *s, const struct domain_spec *spec, struct err *e)
+{
+	char dir[SPEC_PATH_MAX], ram[SPEC_PATH_MAX], vmem[SPEC_PATH_MAX];
+	int r = rundir_path(s, spec->name, "", dir, e);
+
+	if (!r)
+		r = ram_path(s, spec, ram, e);
+	if (!r)
+		r = vmem_path(s, spec, vmem, e);
+	if (!r)
+		r = remove_file(ram, e);
+	if (!r)
+		r = remove_file(vmem, e);
+	if (!r)
+		launch_remove_folder(dir); /* last: while it is there, the RAM files are known to be ours */
+	return r;
+}
+
+/* Whose folder it is, and that nothing runs there. -ENOENT: nothing was ever started here, so that a RAM file would not be ours. */
+static int look_up_dead(
+	const struct host_services *s, const struct domain_spec *spec, struct launched *l, struct err *e)
+{
+	int r = look_up(s, spec->name, l, NULL);
+
+	if (r == -ENOENT || r == -ENAMETOOLONG)
+		return r;
+	if (r < 0) { /* a record that cannot be read: command lines decide */
+		*l = (struct launched){.spec = *spec};
+		if (launch_find_process(s, l) < 0)
+			l->pid = 0;
+	}
+	if (l->pid)
+		return err_set(e, EBUSY, "QEMU of domain \"%s\" still runs (pid %d)", spec->name, (int)l->pid);
+	return 0;
+}
+
+int launch_clear_dead(const struct host_services *s, const struct domain_spec *spec, struct err *e)
+{
+	struct launched l;
+	int r = look_up_dead(s, spec, &l, e);
+
+	return r < 0 ? (r == -ENOENT ? 0 : r) : remove_all(s, &l.spec, e);
+}
+
+int launch_cleanup(const struct host_services *s, const struct domain_spec *spec, struct err *e)
+{
+	struct launched l;
+	int r = look_up_dead(s, spec, &l, e);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (strcmp(l.spec.uuid, spec->uuid))
+		return err_set(e, EEXIST, "the run folder of \"%s\" belongs to another domain (uuid %s)", spec->name,
+			l.spec.uuid);
+	return remove_all(s, spec, e);
+}

@@ -1,0 +1,132 @@
+/* Raw, lz4 or zstd; see codec.h. Averages move by 1/8 a note, so a few chunks turn the choice. */
+#include "migrate/codec.h"
+
+#include <errno.h>
+
+#include <lz4.h>
+#include <zstd.h>
+
+#define TRY_EVERY 16
+#define ZSTD_LEVEL 1
+
+void codec_init(struct codec *c, unsigned allowed)
+{
+	*c = (struct codec){.allowed = allowed};
+	for (unsigned i = 0; i < WIRE_CODECS; i++)
+		c->of[i].ratio = 1;
+}
+
+void codec_fini(struct codec *c)
+{
+	ZSTD_freeCCtx(c->zstd);
+	ZSTD_freeDCtx(c->unzstd);
+	c->zstd = c->unzstd = NULL;
+}
+
+/* ---- choosing --------------------------------------------------------------------------------------------- */
+
+bool codec_wait_counts(double delay_ns, double wait_ns)
+{
+	return delay_ns <= wait_ns;
+}
+
+static double wire_cost(const struct codec *c)
+{
+	return c->cpu_ns + (codec_wait_counts(c->delay_ns, c->wait_ns) ? c->wait_ns : 0);
+}
+
+enum wire_codec codec_choose(struct codec *c)
+{
+	double octet = wire_cost(c), cost, least = octet;
+	enum wire_codec best = WIRE_RAW;
+
+	if (!c->allowed)
+		return WIRE_RAW;
+	c->n_chosen++;
+	for (enum wire_codec i = WIRE_LZ4; i < WIRE_CODECS; i++) {
+		if (!(c->allowed & 1u << i))
+			continue;
+		if (!c->of[i].pack_ns || !c->sent)
+			return i;
+		/* In turn: not both at once, and the last (the dearest) half as often. */
+		if (c->n_chosen % TRY_EVERY == 0 && (c->n_chosen / TRY_EVERY) % 3 == (i == WIRE_ZSTD))
+			return i;
+		cost = c->of[i].pack_ns + c->of[i].ratio * octet;
+		if (cost < least) {
+			least = cost;
+			best = i;
+		}
+	}
+	return best;
+}
+
+static void average(double *avg, double now, bool first)
+{
+	*avg = first ? now : *avg + (now - *avg) / 8;
+}
+
+void codec_note_pack(struct codec *c, enum wire_codec how, size_t in_bytes, size_t out_bytes, uint64_t cpu_ns)
+{
+	struct codec_cost *k = &c->of[how];
+	bool first = !k->pack_ns;
+
+	average(&k->pack_ns, (double)(cpu_ns ? cpu_ns : 1) / (double)in_bytes, first);
+	average(&k->ratio, out_bytes ? (double)out_bytes / (double)in_bytes : 1, first);
+}
+
+void codec_note_send(struct codec *c, const struct codec_send *s)
+{
+	double bytes = (double)s->wire_bytes;
+
+	if (!s->wire_bytes)
+		return;
+	average(&c->cpu_ns, (double)s->cpu_ns / bytes, !c->sent);
+	average(&c->delay_ns, (double)s->delay_ns / bytes, !c->sent);
+	average(&c->wait_ns, (double)s->wait_ns / bytes, !c->sent);
+	c->sent = true;
+}
+
+/* ---- packing ---------------------------------------------------------------------------------------------- */
+
+static size_t pack_zstd(struct codec *c, const void *in, size_t n, void *out, size_t cap)
+{
+	size_t done;
+
+	if (!c->zstd)
+		c->zstd = ZSTD_createCCtx();
+	if (!c->zstd)
+		return 0; /* no memory: raw is always possible */
+	done = ZSTD_compressCCtx(c->zstd, out, cap, in, n, ZSTD_LEVEL);
+	return ZSTD_isError(done) ? 0 : done;
+}
+
+size_t codec_pack(struct codec *c, enum wire_codec how, const void *in, size_t n, void *out, size_t cap)
+{
+	int done;
+
+	if (how == WIRE_ZSTD)
+		return pack_zstd(c, in, n, out, cap);
+	if (how != WIRE_LZ4)
+		return 0;
+	done = LZ4_compress_default(in, out, (int)n, (int)cap);
+	return done > 0 ? (size_t)done : 0;
+}
+
+/* The size in the frame's header is the sender's word only: the output is bounded by @n in any case. */
+static int unpack_zstd(struct codec *c, const void *in, size_t in_bytes, void *out, size_t n)
+{
+	if (!c->unzstd)
+		c->unzstd = ZSTD_createDCtx();
+	if (!c->unzstd)
+		return -ENOMEM;
+	return ZSTD_decompressDCtx(c->unzstd, out, n, in, in_bytes) == n ? 0 : -EBADMSG;
+}
+
+int codec_unpack(struct codec *c, enum wire_codec how, const void *in, size_t in_bytes, void *out, size_t n)
+{
+	if (how == WIRE_ZSTD)
+		return unpack_zstd(c, in, in_bytes, out, n);
+	if (how != WIRE_LZ4)
+		return -EBADMSG;
+	return LZ4_decompress_safe(in, out, (int)in_bytes, (int)n) == (int)n ? 0 : -EBADMSG;
+}

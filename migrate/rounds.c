@@ -1,0 +1,124 @@
+/* Pre-copy on paper: see rounds.h. Pure. */
+#include "migrate/rounds.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "migrate/precopy.h"
+
+#define LOOK_S 0.25  /* into a longer round the engine looks once how much is written already */
+#define ZERO_BPS 4e9 /* reading pages and finding that they are zeros (measured: 3-6 GB/s) */
+#define ROUNDS_MAX 1000
+
+static double positive(double v)
+{
+	return v > 0 && isfinite(v) ? v : 0;
+}
+
+/* What can be written at all: the pages that hold something. */
+static double most(const struct rounds_in *in)
+{
+	double all = positive(in->data_bytes) + positive(in->zero_bytes);
+	double seen = in->n_curve ? positive(in->curve[in->n_curve - 1].bytes) : 0;
+
+	return seen > all ? seen : all;
+}
+
+/* Beyond the last point: its slope, on what is left. Writes that hit at random find fewer and fewer pages that are still clean. */
+static double beyond(const struct rounds_in *in, double s)
+{
+	const struct rounds_point *last = &in->curve[in->n_curve - 1];
+	const struct rounds_point *before = in->n_curve > 1 ? last - 1 : &(struct rounds_point){0};
+	double room = most(in) - last->bytes, slope = 0;
+
+	if (last->s > before->s)
+		slope = positive((last->bytes - before->bytes) / (last->s - before->s));
+	if (room <= 0)
+		return last->bytes;
+	return last->bytes + room * -expm1(-slope * (s - last->s) / room);
+}
+
+double rounds_written(const struct rounds_in *in, double s)
+{
+	struct rounds_point from = {0};
+
+	s = positive(s);
+	if (!in->n_curve)
+		return 0;
+	for (unsigned i = 0; i < in->n_curve; i++) {
+		const struct rounds_point *to = &in->curve[i];
+
+		if (s <= to->s && to->s > from.s)
+			return positive(from.bytes + (to->bytes - from.bytes) * (s - from.s) / (to->s - from.s));
+		from = *to;
+	}
+	return beyond(in, s);
+}
+
+static uint64_t whole(double v)
+{
+	return v < 0x1p62 ? (uint64_t)v : 1ULL << 62;
+}
+
+/* The guest's seconds in one outside. */
+static double pace(const struct precopy_view *v)
+{
+	return (100 - v->slow_percent) / 100.0;
+}
+
+/* What the engine knows of a round when it is over (migrate/transfer.c): it looked once while it ran, if it ran so long, and at the end. */
+static void take_figures(const struct rounds_in *in, struct precopy_view *v, unsigned round, double s, double dirty)
+{
+	v->round = round;
+	v->dirty_prev = round ? v->dirty_pages : UINT64_MAX;
+	v->dirty_pages = whole(dirty / (double)v->page_bytes);
+	v->dirty_rate_bps = s > 0 ? whole(dirty / s) : 0;
+	if (s > LOOK_S)
+		precopy_add_sample(
+			v, whole(LOOK_S * 1e6), whole(rounds_written(in, LOOK_S * pace(v)) / (double)v->page_bytes));
+	precopy_add_sample(v, whole(s * 1e6), v->dirty_pages);
+}
+
+static enum precopy_verdict next(struct precopy_view *v)
+{
+	unsigned blackout_ms;
+	enum precopy_verdict verdict = precopy_next(v, &blackout_ms);
+
+	v->n_stuck = precopy_stuck(v) ? v->n_stuck + 1 : 0;
+	v->n_fit += blackout_ms <= v->max_blackout_ms;
+	if (verdict != PRECOPY_SLOW)
+		return verdict;
+	v->slow_percent = precopy_slow(v);
+	v->n_stuck = 0;
+	return PRECOPY_AGAIN;
+}
+
+void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
+{
+	double rate = in->rate_bps >= 1 ? in->rate_bps : 1, left = positive(in->data_bytes), dirty = 0, s;
+	struct precopy_view v = {.max_rounds = in->max_rounds ? in->max_rounds : 1,
+		.max_blackout_ms = in->max_blackout_ms,
+		.fixed_blackout_ms = in->fixed_blackout_ms,
+		.page_bytes = in->page_bytes ? in->page_bytes : 4096,
+		.rate_bps = whole(rate),
+		.slow_max = in->slow_max};
+	enum precopy_verdict verdict;
+
+	memset(out, 0, sizeof(*out));
+	do {
+		s = left / rate + positive(in->round_s) + (out->n_rounds ? 0 : positive(in->zero_bytes) / ZERO_BPS);
+		out->copy_s += s;
+		out->content_bytes += left;
+		dirty = rounds_written(in, s * pace(&v));
+		out->dirty_bps = s > 0 ? dirty / s : 0;
+		take_figures(in, &v, out->n_rounds++, s, dirty);
+		verdict = next(&v);
+		left = dirty;
+	} while (verdict == PRECOPY_AGAIN && out->n_rounds < ROUNDS_MAX);
+	left = fmax(dirty, rounds_written(in, s * pace(&v) + positive(in->pause_s)));
+	out->slow_percent = v.slow_percent;
+	out->converges = verdict == PRECOPY_STOP;
+	out->blackout_ms = positive(in->dark_ms) + left / rate * 1000;
+	out->content_bytes += left;
+	out->wire_bytes = out->content_bytes * positive(in->wire_ratio);
+}

@@ -1,0 +1,235 @@
+/* The userfaultfd tracker: one userfaultfd made inside QEMU (inject.c), its descriptor fetched and closed there, so that it lives only in this
+ * process: should we die, protection ends and the guest goes on. Write protection is asynchronous: the kernel resolves each fault itself
+ * and only remembers it; PAGEMAP_SCAN reads and re-arms in one step per page. Engine thread. Facts: what it does not see (direct I/O in
+ * flight, holes, other mappings) is the caller's business, except the last, which is checked at every harvest. */
+#include "migrate/tracker_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "migrate/inject.h"
+#include "migrate/maps.h"
+#include "migrate/uffd_abi.h"
+
+#define REGIONS 4096
+#define ARM_STEP_BYTES (1ULL << 30) /* QEMU's mmap lock is held for this much at a time */
+
+struct uffd {
+	pid_t pid;
+	int fd, pagemap_fd;
+	const struct ram_block *blocks;
+	unsigned n_blocks;
+	struct pm_region regions[REGIONS];
+};
+
+/* ---- making it --------------------------------------------------------------------------------------------- */
+
+static int pidfd_take(pid_t pid, int their_fd, struct err *e)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, their_fd, 0);
+	int code = errno;
+
+	if (pidfd >= 0)
+		close(pidfd);
+	return fd < 0 ? err_set(e, code, "cannot fetch the userfaultfd from QEMU: %s", strerror(code)) : fd;
+}
+
+/* A userfaultfd of process @pid that only we hold, or -errno. */
+static int uffd_make(pid_t pid, struct err *e)
+{
+	const uint64_t flags[6] = {O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY};
+	struct inject *in = NULL;
+	int64_t theirs = -1, unused;
+	int fd = -1, ret = inject_open(pid, &in, e);
+
+	if (!ret)
+		ret = inject_call(in, SYS_userfaultfd, flags, &theirs, e);
+	if (!ret && theirs < 0)
+		ret = err_set(e, (int)-theirs, "userfaultfd in QEMU: %s", strerror((int)-theirs));
+	if (!ret) {
+		fd = pidfd_take(pid, (int)theirs, e);
+		ret = fd < 0 ? fd : 0;
+		/* In any case: a descriptor left behind would keep the guest slow after us. */
+		inject_call(in, SYS_close, (const uint64_t[6]){(uint64_t)theirs}, &unused, NULL);
+	}
+	inject_close(in);
+	return ret ? ret : fd;
+}
+
+static int uffd_register(struct uffd *u, struct err *e)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_WANTED};
+
+	if (ioctl(u->fd, UFFDIO_API, &api))
+		return err_set(e, errno == EINVAL ? ENOTSUP : errno,
+			"this kernel cannot track written pages (needs Linux 6.7): %s", strerror(errno));
+	for (unsigned i = 0; i < u->n_blocks; i++) {
+		struct uffdio_register r = {.range = {.start = u->blocks[i].qemu_addr, .len = u->blocks[i].bytes},
+			.mode = UFFDIO_REGISTER_MODE_WP};
+
+		if (ioctl(u->fd, UFFDIO_REGISTER, &r))
+			return err_set(e, errno, "cannot watch %s in QEMU: %s%s", u->blocks[i].path, strerror(errno),
+				errno == EBUSY ? "; another userfaultfd does (another migration?)" : "");
+	}
+	return 0;
+}
+
+/* ---- arming and scanning ----------------------------------------------------------------------------------- */
+
+static int protect(struct uffd *u, uint64_t start, uint64_t len, struct err *e)
+{
+	struct uffdio_writeprotect wp = {.range = {.start = start, .len = len}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+
+	while (ioctl(u->fd, UFFDIO_WRITEPROTECT, &wp))
+		if (errno != EAGAIN && errno != EINTR)
+			return err_set(e, errno == ENOENT ? ESTALE : errno,
+				"cannot write-protect QEMU's memory at %" PRIx64 ": %s", start, strerror(errno));
+	return 0;
+}
+
+static int on_arm(struct tracker *t, struct err *e)
+{
+	struct uffd *u = t->priv;
+	int ret = maps_check_blocks(u->pid, u->blocks, u->n_blocks, e);
+
+	for (unsigned i = 0; !ret && i < u->n_blocks; i++)
+		for (uint64_t off = 0; !ret && off < u->blocks[i].bytes; off += ARM_STEP_BYTES) {
+			uint64_t left = u->blocks[i].bytes - off;
+
+			ret = protect(
+				u, u->blocks[i].qemu_addr + off, left < ARM_STEP_BYTES ? left : ARM_STEP_BYTES, e);
+		}
+	return ret;
+}
+
+static int64_t take_regions(const struct uffd *u, const struct ram_block *b, int n, struct bitmap *dirty)
+{
+	int64_t pages = 0;
+
+	for (int i = 0; i < n; i++) {
+		uint64_t from = (u->regions[i].start - b->qemu_addr) / b->page_bytes;
+		uint64_t to = (u->regions[i].end - b->qemu_addr + b->page_bytes - 1) / b->page_bytes;
+
+		pages += (int64_t)(to - from);
+		if (dirty)
+			bitmap_set_range(dirty, from, to);
+	}
+	return pages;
+}
+
+/* All pages of one block written since they were armed; re-armed if @flags says so. */
+static int64_t scan_block(
+	struct uffd *u, const struct ram_block *b, uint64_t flags, struct bitmap *dirty, struct err *e)
+{
+	struct pm_scan s = {.size = sizeof(s),
+		.flags = flags | PM_FLAG_CHECK_WPASYNC,
+		.start = b->qemu_addr,
+		.end = b->qemu_addr + b->bytes,
+		.vec = (uint64_t)(uintptr_t)u->regions,
+		.vec_len = REGIONS,
+		.category_mask = PM_WRITTEN,
+		.return_mask = PM_WRITTEN};
+	int64_t pages = 0;
+
+	while (s.start < s.end) {
+		int n = ioctl(u->pagemap_fd, PM_IOCTL_SCAN, &s);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EPERM)
+			return err_set(
+				e, ESTALE, "QEMU's mapping of %s is no longer the one that was watched", b->path);
+		if (n < 0)
+			return err_set(e, errno,
+				errno == ESRCH ? "QEMU is gone (%s)" : "cannot scan the pages of %s: %s", b->path,
+				strerror(errno));
+		pages += take_regions(u, b, n, dirty);
+		s.start = s.walk_end;
+	}
+	return pages;
+}
+
+/* The mapping is looked at before and after: what is scanned in between is the guest's RAM or nothing counts. */
+static int64_t scan(struct uffd *u, uint64_t flags, struct bitmap *dirty, struct err *e)
+{
+	int64_t pages = 0, n;
+	int ret = maps_check_blocks(u->pid, u->blocks, u->n_blocks, e);
+
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < u->n_blocks; i++) {
+		n = scan_block(u, &u->blocks[i], flags, dirty ? &dirty[i] : NULL, e);
+		if (n < 0)
+			return n;
+		pages += n;
+	}
+	ret = maps_check_blocks(u->pid, u->blocks, u->n_blocks, e);
+	return ret ? ret : pages;
+}
+
+static int64_t on_harvest(struct tracker *t, struct bitmap dirty[], struct err *e)
+{
+	return scan(t->priv, PM_FLAG_WP_MATCHING, dirty, e);
+}
+
+static int64_t on_peek(struct tracker *t, struct err *e)
+{
+	return scan(t->priv, 0, NULL, e);
+}
+
+static void on_close(struct tracker *t)
+{
+	struct uffd *u = t->priv;
+
+	for (unsigned i = 0; u->fd >= 0 && i < u->n_blocks; i++) {
+		struct uffdio_range r = {.start = u->blocks[i].qemu_addr, .len = u->blocks[i].bytes};
+
+		ioctl(u->fd, UFFDIO_UNREGISTER, &r); /* fails when QEMU is gone; closing does the same then */
+	}
+	if (u->fd >= 0)
+		close(u->fd);
+	if (u->pagemap_fd >= 0)
+		close(u->pagemap_fd);
+	free(u);
+	t->priv = NULL;
+}
+
+static const struct tracker_ops uffd_ops = {
+	.name = "uffd", .arm = on_arm, .harvest = on_harvest, .peek = on_peek, .close = on_close};
+
+int tracker_uffd_open(pid_t pid, const struct ram_block *blocks, unsigned n_blocks, struct tracker *out, struct err *e)
+{
+	struct uffd *u = calloc(1, sizeof(*u));
+	struct tracker t = {.ops = &uffd_ops, .priv = u};
+	char path[64];
+	int ret;
+
+	if (!u)
+		return err_set(e, ENOMEM, "out of memory");
+	u->pid = pid;
+	u->fd = u->pagemap_fd = -1;
+	u->blocks = blocks;
+	u->n_blocks = n_blocks;
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	u->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (u->pagemap_fd < 0)
+		ret = err_set(e, errno == ENOENT ? ESRCH : errno, "%s: %s", path, strerror(errno));
+	else
+		ret = maps_check_blocks(pid, blocks, n_blocks, e);
+	if (!ret) {
+		u->fd = uffd_make(pid, e);
+		ret = u->fd < 0 ? u->fd : uffd_register(u, e);
+	}
+	if (ret)
+		on_close(&t);
+	else
+		*out = t;
+	return ret;
+}

@@ -1,0 +1,270 @@
+/* The source's side of the data plane: rounds. Called by the worker's engine thread, see xfer.h; the channels' threads are in xfer_tx_chan.c.
+ *
+ * A round is: harvest (which re-arms) -> drain the disks -> release the threads, which take chunks from a common cursor over the bitmap
+ * until nothing is left and then meet at the barrier. Between two barriers the bitmaps are only read. */
+#include "migrate/xfer_tx_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRESS_NS 250000000ULL
+
+/* ---- what to send next (channel threads) ------------------------------------------------------------------ */
+
+bool tx_next_chunk(struct xfer_tx *tx, struct tx_chunk *out)
+{
+	uint64_t start, end;
+
+	out->n_runs = out->n_pages = 0;
+	pthread_mutex_lock(&tx->cursor_lock);
+	while (tx->block < tx->n_io && out->n_pages < WIRE_PAGES_MAX) {
+		if (!bitmap_next_run(&tx->todo[tx->block], tx->page, &start, &end)) {
+			if (out->n_pages)
+				break; /* a chunk holds pages of one block */
+			tx->block++;
+			tx->page = 0;
+			continue;
+		}
+		if (end - start > WIRE_PAGES_MAX - out->n_pages)
+			end = start + WIRE_PAGES_MAX - out->n_pages;
+		out->block = tx->block;
+		out->runs[out->n_runs++] =
+			(struct wire_run){.first = (uint32_t)start, .n_pages = (uint32_t)(end - start)};
+		out->n_pages += (unsigned)(end - start);
+		tx->page = end;
+	}
+	pthread_mutex_unlock(&tx->cursor_lock);
+	return out->n_pages > 0;
+}
+
+/* One thread looks through a whole block: SEEK_HOLE walks to the end of an extent, however far that is, so segments would cost more. */
+bool tx_next_hole_block(struct xfer_tx *tx, unsigned *block)
+{
+	bool found;
+
+	pthread_mutex_lock(&tx->cursor_lock);
+	found = tx->hole_block < tx->n_io;
+	if (found)
+		*block = tx->hole_block++;
+	pthread_mutex_unlock(&tx->cursor_lock);
+	return found;
+}
+
+/* ---- a round ---------------------------------------------------------------------------------------------- */
+
+/* The full pass: arm first, then look for data, so that a page which gets content in between is found written next time. */
+static int find_all(struct xfer_tx *tx, uint64_t *n_out, struct err *e)
+{
+	struct tracker *t = tx->conf.tracker;
+	uint64_t start, end, from;
+	int ret = t->ops->arm(t, e);
+
+	*n_out = 0;
+	for (unsigned b = 0; !ret && b < tx->n_io; b++)
+		for (from = 0; ram_io_next_data(&tx->io[b], from, tx->io[b].block->bytes, &start, &end); from = end)
+			*n_out += bitmap_set_range(&tx->todo[b], start / WIRE_PAGE_BYTES, end / WIRE_PAGE_BYTES);
+	return ret;
+}
+
+static int find_dirty(struct xfer_tx *tx, uint64_t *n_out, struct err *e)
+{
+	struct tracker *t = tx->conf.tracker;
+	uint64_t start, end, from, factor;
+	int64_t n;
+
+	for (unsigned b = 0; b < tx->n_io; b++)
+		bitmap_clear(&tx->found[b]);
+	n = t->ops->harvest(t, tx->found, e);
+	if (n < 0)
+		return (int)n;
+	*n_out = 0;
+	for (unsigned b = 0; b < tx->n_io; b++) {
+		factor = tx->io[b].block->page_bytes / WIRE_PAGE_BYTES;
+		for (from = 0; bitmap_next_run(&tx->found[b], from, &start, &end); from = end)
+			*n_out += bitmap_set_range(&tx->todo[b], start * factor, end * factor);
+	}
+	return 0;
+}
+
+static int find(struct xfer_tx *tx, bool last, struct xfer_stats *st, struct err *e)
+{
+	uint64_t t0 = xfer_now_ns(), t1;
+	int ret;
+
+	for (unsigned b = 0; b < tx->n_io; b++)
+		bitmap_clear(&tx->todo[b]);
+	ret = tx->n_begun ? find_dirty(tx, &st->dirty_pages, e) : find_all(tx, &st->dirty_pages, e);
+	t1 = xfer_now_ns();
+	st->harvest_us = (t1 - t0) / 1000;
+	if (ret || last || !tx->conf.drain)
+		return ret;
+	ret = tx->conf.drain(tx->conf.arg, e);
+	st->drain_us = (xfer_now_ns() - t1) / 1000;
+	return ret;
+}
+
+static void release(struct xfer_tx *tx, bool last)
+{
+	tx->block = tx->hole_block = 0;
+	tx->page = 0;
+	if (!last) /* holes are looked for in the last round only */
+		tx->hole_block = tx->n_io;
+	pthread_mutex_lock(&tx->group.lock);
+	for (unsigned i = 0; i < tx->group.n_conns; i++)
+		tx->chans[i].now = (struct xfer_stats){0};
+	tx->round = tx->n_begun++;
+	tx->n_busy = tx->group.n_conns;
+	tx->last = last;
+	pthread_cond_broadcast(&tx->group.changed);
+	pthread_mutex_unlock(&tx->group.lock);
+}
+
+static void stats_add(struct xfer_stats *sum, const struct xfer_stats *s)
+{
+	sum->pages_sent += s->pages_sent;
+	sum->pages_zero += s->pages_zero;
+	sum->pages_hole += s->pages_hole;
+	sum->pages_raw += s->pages_raw;
+	sum->pages_lz4 += s->pages_lz4;
+	sum->pages_zstd += s->pages_zstd;
+	sum->ram_bytes += s->ram_bytes;
+}
+
+static uint64_t wire_bytes(const struct xfer_tx *tx)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < tx->group.n_conns; i++)
+		n += tls_bytes_out(tx->group.conns[i]);
+	return n;
+}
+
+/* With the group's lock held: @found is what was known before the threads began. */
+static void sum_up(
+	const struct xfer_tx *tx, const struct xfer_stats *found, uint64_t t0, uint64_t wire0, struct xfer_stats *out)
+{
+	*out = *found;
+	for (unsigned i = 0; i < tx->group.n_conns; i++)
+		stats_add(out, &tx->chans[i].now);
+	out->wire_bytes = wire_bytes(tx) - wire0;
+	out->elapsed_us = (xfer_now_ns() - t0) / 1000;
+}
+
+static void report(struct xfer_tx *tx, const struct xfer_stats *now)
+{
+	uint64_t done = now->pages_sent + now->pages_zero;
+
+	if (tx->conf.progress)
+		tx->conf.progress(tx->conf.arg, now, now->dirty_pages > done ? now->dirty_pages - done : 0);
+}
+
+int xfer_tx_round(struct xfer_tx *tx, bool last, struct xfer_stats *out, struct err *e)
+{
+	uint64_t t0 = xfer_now_ns(), wire0 = wire_bytes(tx), reported = t0;
+	struct xfer_stats found = {0}, now = {0};
+	int ret = 0;
+
+	if (tx->last)
+		return err_set(e, EPROTO, "no round can follow the last one");
+	ret = xfer_group_failed(&tx->group, e); /* threads may still be about to leave a round that failed */
+	if (!ret)
+		ret = find(tx, last, &found, e);
+	if (ret)
+		return ret;
+	release(tx, last);
+	pthread_mutex_lock(&tx->group.lock);
+	while (!ret && tx->n_busy) {
+		ret = xfer_group_poll(&tx->group, e);
+		if (ret || xfer_now_ns() - reported < PROGRESS_NS)
+			continue;
+		reported = xfer_now_ns();
+		sum_up(tx, &found, t0, wire0, &now);
+		pthread_mutex_unlock(&tx->group.lock);
+		report(tx, &now);
+		pthread_mutex_lock(&tx->group.lock);
+	}
+	if (!ret)
+		sum_up(tx, &found, t0, wire0, out);
+	pthread_mutex_unlock(&tx->group.lock);
+	return ret;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
+
+static int tx_setup(struct xfer_tx *tx, struct err *e)
+{
+	const struct xfer_tx_conf *conf = &tx->conf;
+	void *args[XFER_CHANNELS_MAX];
+	int ret = 0;
+
+	for (unsigned b = 0; !ret && b < conf->n_blocks; b++) {
+		ret = ram_io_open(&tx->io[b], &conf->blocks[b], false, e);
+		tx->n_io += !ret;
+		if (!ret &&
+			(bitmap_init(&tx->todo[b], conf->blocks[b].bytes / WIRE_PAGE_BYTES) ||
+				bitmap_init(&tx->found[b], conf->blocks[b].bytes / conf->blocks[b].page_bytes)))
+			ret = err_set(e, ENOMEM, "out of memory");
+	}
+	if (!ret && digest_table_init(&tx->table, conf->blocks, conf->n_blocks))
+		ret = err_set(e, ENOMEM, "out of memory");
+	for (unsigned i = 0; !ret && i < conf->n_channels; i++) {
+		args[i] = &tx->chans[i];
+		if (tx_chan_init(&tx->chans[i], tx, i))
+			ret = err_set(e, ENOMEM, "out of memory");
+	}
+	return ret ? ret : xfer_group_start(&tx->group, tx_chan_thread, args, e);
+}
+
+int xfer_tx_open(const struct xfer_tx_conf *conf, struct xfer_tx **out, struct err *e)
+{
+	struct xfer_tx *tx = calloc(1, sizeof(*tx));
+	int ret;
+
+	if (!tx)
+		return err_set(e, ENOMEM, "out of memory");
+	tx->conf = *conf;
+	if (!conf->n_blocks || conf->n_blocks > RAM_BLOCKS_MAX)
+		ret = err_set(e, EINVAL, "%u blocks of RAM; 1 to %d are possible", conf->n_blocks, RAM_BLOCKS_MAX);
+	else
+		ret = xfer_group_init(&tx->group, conf->channels, conf->n_channels, conf->limits, e);
+	if (ret) {
+		free(tx);
+		return ret;
+	}
+	pthread_mutex_init(&tx->cursor_lock, NULL);
+	pacer_init(&tx->pacer);
+	ret = tx_setup(tx, e);
+	if (ret)
+		xfer_tx_free(tx);
+	else
+		*out = tx;
+	return ret;
+}
+
+void xfer_tx_digest(const struct xfer_tx *tx, uint8_t out[XFER_DIGEST_BYTES])
+{
+	struct digest_root sum = {0};
+
+	for (unsigned i = 0; i < tx->group.n_conns; i++)
+		digest_root_add(&sum, &tx->chans[i].root);
+	digest_root_encode(&sum, out);
+}
+
+void xfer_tx_free(struct xfer_tx *tx)
+{
+	if (!tx)
+		return;
+	xfer_group_fini(&tx->group);
+	for (unsigned i = 0; i < XFER_CHANNELS_MAX; i++)
+		tx_chan_fini(&tx->chans[i]);
+	for (unsigned b = 0; b < RAM_BLOCKS_MAX; b++) {
+		ram_io_close(&tx->io[b]);
+		bitmap_fini(&tx->todo[b]);
+		bitmap_fini(&tx->found[b]);
+	}
+	digest_table_fini(&tx->table);
+	pacer_fini(&tx->pacer);
+	pthread_mutex_destroy(&tx->cursor_lock);
+	free(tx);
+}

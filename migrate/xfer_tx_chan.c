@@ -1,0 +1,376 @@
+/* One sending channel and its thread: takes chunks, reads them, drops zero pages, digests, packs, paces, sends; at the end of a round the
+ * barrier. Runs only here: the connection, the codec and the root belong to this thread; the digest table's entries to whoever has the
+ * page in this round.
+ *
+ * Pages are copied out of the RAM file first and only the copy is looked at: the guest goes on writing, and what is digested must be what
+ * is packed and sent. A page that changes meanwhile is found by the next harvest. */
+#include "migrate/xfer_tx_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PACE_SLICE_NS 50000000ULL /* how long a thread sleeps at most before it looks at stop and at a changed limit */
+#define PACK_GAIN 16              /* packing must save a 16th, else raw */
+#define NOTE_EVERY 4              /* records for which the codec is told what they cost */
+
+/* ---- sending ---------------------------------------------------------------------------------------------- */
+
+/* Waits for the bandwidth limit. -ECANCELED when the group stops. */
+static int pace(struct tx_chan *c, uint64_t bytes, struct err *e)
+{
+	uint64_t spoke = xfer_now_ns(), now = spoke, wait;
+	int ret = 0;
+
+	while (!ret &&
+		(wait = pacer_take(&c->tx->pacer, bytes, atomic_load(&c->tx->conf.limits->bandwidth_bps), now))) {
+		wait = wait < PACE_SLICE_NS ? wait : PACE_SLICE_NS;
+		nanosleep(&(struct timespec){.tv_nsec = (long)wait}, NULL);
+		now = xfer_now_ns();
+		if (atomic_load(&c->tx->group.stop))
+			return err_set(e, ECANCELED, "cancelled");
+		if (now - spoke > XFER_KEEPALIVE_MS * 1000000ULL) {
+			ret = xfer_keepalive(c->conn, e);
+			spoke = now;
+		}
+	}
+	return ret;
+}
+
+static int send_paced(struct tx_chan *c, const void *buf, size_t n, struct err *e)
+{
+	int ret = pace(c, n, e);
+
+	return ret ? ret : tls_write(c->conn, buf, n, e);
+}
+
+static int flush_ranges(struct tx_chan *c, struct err *e)
+{
+	uint8_t buf[WIRE_HEADER_BYTES + sizeof(c->ranges)];
+	struct wire_header *h = &c->range_head;
+
+	if (!c->n_ranges)
+		return 0;
+	h->count = (uint16_t)c->n_ranges;
+	h->length = c->n_ranges * WIRE_RUN_BYTES;
+	h->round = c->tx->round;
+	wire_header_encode(h, buf);
+	wire_runs_encode(c->ranges, c->n_ranges, buf + WIRE_HEADER_BYTES);
+	c->n_ranges = 0;
+	return send_paced(c, buf, WIRE_HEADER_BYTES + h->length, e);
+}
+
+/* @page reads as zeros now: remember it, and tell the target if it knows other content. */
+static int clear_page(struct tx_chan *c, enum wire_type type, unsigned block, uint32_t page, struct err *e)
+{
+	struct wire_run *end = c->n_ranges ? &c->ranges[c->n_ranges - 1] : NULL;
+	bool same =
+		end && c->range_head.type == type && c->range_head.block == block && page >= end->first + end->n_pages;
+	int ret = 0;
+
+	if (!c->tx->table.pages[block][page])
+		return 0;
+	digest_set(&c->tx->table, block, page, 0, &c->root);
+	c->n_cleared++;
+	if (same && page == end->first + end->n_pages) {
+		end->n_pages++;
+		return 0;
+	}
+	if (!same || c->n_ranges == WIRE_RUNS_MAX)
+		ret = flush_ranges(c, e);
+	c->range_head = (struct wire_header){.type = (uint8_t)type, .block = (uint16_t)block};
+	c->ranges[c->n_ranges++] = (struct wire_run){.first = page, .n_pages = 1};
+	return ret;
+}
+
+/* ---- a chunk ---------------------------------------------------------------------------------------------- */
+
+struct content { /* what is left of a chunk without its zero pages: runs, digests, and the pages packed together in c->raw */
+	struct wire_run runs[WIRE_RUNS_MAX];
+	uint64_t digests[WIRE_PAGES_MAX];
+	unsigned n_runs, n_pages;
+};
+
+static void content_add(struct tx_chan *c, struct content *k, unsigned block, uint32_t page, const uint8_t *from)
+{
+	uint8_t *to = c->raw + TX_CONTENT_AT + k->n_pages * WIRE_PAGE_BYTES;
+	struct wire_run *end = k->n_runs ? &k->runs[k->n_runs - 1] : NULL;
+
+	if (to != from)
+		memmove(to, from, WIRE_PAGE_BYTES);
+	if (end && page == end->first + end->n_pages)
+		end->n_pages++;
+	else
+		k->runs[k->n_runs++] = (struct wire_run){.first = page, .n_pages = 1};
+	k->digests[k->n_pages] = page_digest(to);
+	digest_set(&c->tx->table, block, page, k->digests[k->n_pages], &c->root);
+	k->n_pages++;
+}
+
+/* Read the chunk and sort it into content and zero pages. */
+static int gather(struct tx_chan *c, const struct tx_chunk *chunk, struct content *k, struct err *e)
+{
+	uint8_t *p = c->raw + TX_CONTENT_AT;
+	int ret = 0;
+
+	k->n_runs = k->n_pages = 0;
+	for (unsigned r = 0; !ret && r < chunk->n_runs; r++) {
+		ret = ram_io_read(&c->tx->io[chunk->block], (uint64_t)chunk->runs[r].first * WIRE_PAGE_BYTES, p,
+			(size_t)chunk->runs[r].n_pages * WIRE_PAGE_BYTES, e);
+		p += (size_t)chunk->runs[r].n_pages * WIRE_PAGE_BYTES;
+	}
+	p = c->raw + TX_CONTENT_AT;
+	for (unsigned r = 0; !ret && r < chunk->n_runs; r++)
+		for (uint32_t i = 0; !ret && i < chunk->runs[r].n_pages; i++, p += WIRE_PAGE_BYTES) {
+			if (page_is_zero(p))
+				ret = clear_page(c, WIRE_ZERO, chunk->block, chunk->runs[r].first + i, e);
+			else
+				content_add(c, k, chunk->block, chunk->runs[r].first + i, p);
+		}
+	return ret;
+}
+
+/* Pack if it pays. Returns the content's octets; *@how_out says in which form: c->packed holds them, or c->raw. */
+static uint32_t pack(struct tx_chan *c, uint32_t bytes, enum wire_codec *how_out)
+{
+	enum wire_codec how = codec_choose(&c->codec);
+	size_t packed = 0;
+	uint64_t t0;
+
+	*how_out = WIRE_RAW;
+	if (how == WIRE_RAW)
+		return bytes;
+	t0 = meter_cpu_ns();
+	packed = codec_pack(
+		&c->codec, how, c->raw + TX_CONTENT_AT, bytes, c->packed + TX_CONTENT_AT, bytes - bytes / PACK_GAIN);
+	codec_note_pack(&c->codec, how, bytes, packed, meter_cpu_ns() - t0);
+	if (!packed)
+		return bytes;
+	*how_out = how;
+	return (uint32_t)packed;
+}
+
+/* Send a record's octets and keep for the codec what that costs. */
+static int send_measured(struct tx_chan *c, const void *buf, size_t n, struct err *e)
+{
+	uint64_t t0 = meter_cpu_ns();
+	struct meter_lap lap;
+	int ret = send_paced(c, buf, n, e);
+
+	c->sent.cpu_ns += meter_cpu_ns() - t0;
+	c->sent.wire_bytes += n;
+	if (++c->n_sent < NOTE_EVERY)
+		return ret;
+	meter_lap(&c->meter, &lap);
+	c->sent.delay_ns = lap.delay_ns;
+	c->sent.wait_ns = lap.wait_ns;
+	codec_note_send(&c->codec, &c->sent);
+	c->sent = (struct codec_send){0};
+	c->n_sent = 0;
+	return ret;
+}
+
+/* Header, runs and digest go right in front of the content, so that one write sends all. */
+static int send_content(
+	struct tx_chan *c, unsigned block, const struct content *k, enum wire_codec *how_out, struct err *e)
+{
+	uint32_t before = WIRE_HEADER_BYTES + k->n_runs * WIRE_RUN_BYTES + WIRE_DIGEST_BYTES, bytes;
+	struct wire_header h = {
+		.type = WIRE_DATA, .count = (uint16_t)k->n_runs, .round = c->tx->round, .block = (uint16_t)block};
+	uint8_t *buf, *start;
+
+	bytes = pack(c, k->n_pages * WIRE_PAGE_BYTES, how_out);
+	buf = *how_out == WIRE_RAW ? c->raw : c->packed;
+	start = buf + TX_CONTENT_AT - before;
+	h.flags = (uint8_t)*how_out;
+	h.length = before - WIRE_HEADER_BYTES + bytes;
+	wire_header_encode(&h, start);
+	wire_runs_encode(k->runs, k->n_runs, start + WIRE_HEADER_BYTES);
+	wire_put64(buf + TX_CONTENT_AT - WIRE_DIGEST_BYTES, record_digest(k->digests, k->n_pages));
+	c->n_data += k->n_pages;
+	return send_measured(c, start, before + bytes, e);
+}
+
+static int send_chunk(struct tx_chan *c, const struct tx_chunk *chunk, struct err *e)
+{
+	struct content k;
+	enum wire_codec how = WIRE_RAW;
+	int ret = gather(c, chunk, &k, e);
+
+	if (!ret && k.n_pages)
+		ret = send_content(c, chunk->block, &k, &how, e);
+	pthread_mutex_lock(&c->tx->group.lock);
+	c->now.pages_sent += k.n_pages;
+	c->now.pages_zero += chunk->n_pages - k.n_pages;
+	c->now.pages_lz4 += how == WIRE_LZ4 ? k.n_pages : 0;
+	c->now.pages_zstd += how == WIRE_ZSTD ? k.n_pages : 0;
+	c->now.pages_raw += how == WIRE_RAW ? k.n_pages : 0;
+	c->now.ram_bytes += (uint64_t)k.n_pages * WIRE_PAGE_BYTES;
+	pthread_mutex_unlock(&c->tx->group.lock);
+	return ret;
+}
+
+/* ---- holes (last round) ------------------------------------------------------------------------------------ */
+
+static int clear_hole(struct tx_chan *c, unsigned block, uint64_t from, uint64_t to, struct err *e)
+{
+	uint64_t *table = c->tx->table.pages[block];
+	int ret = 0;
+
+	for (uint64_t p = from / WIRE_PAGE_BYTES; !ret && p < to / WIRE_PAGE_BYTES; p++)
+		/* A page that is dirty in this round (look at that first) is some chunk's, which reads zeros. */
+		if (!bitmap_test(&c->tx->todo[block], p) && table[p])
+			ret = clear_page(c, WIRE_HOLE, block, (uint32_t)p, e);
+	return ret;
+}
+
+static int send_holes(struct tx_chan *c, unsigned block, struct err *e)
+{
+	uint64_t before = c->n_cleared, from = 0, to = c->tx->io[block].block->bytes, start, end;
+	int ret = 0;
+
+	while (!ret && ram_io_next_data(&c->tx->io[block], from, to, &start, &end)) {
+		ret = clear_hole(c, block, from, start, e);
+		from = end;
+	}
+	if (!ret)
+		ret = clear_hole(c, block, from, to, e);
+	pthread_mutex_lock(&c->tx->group.lock);
+	c->now.pages_hole += c->n_cleared - before;
+	pthread_mutex_unlock(&c->tx->group.lock);
+	return ret;
+}
+
+/* ---- a round ----------------------------------------------------------------------------------------------- */
+
+static int barrier(struct tx_chan *c, bool last, struct err *e)
+{
+	struct wire_header h = {
+		.type = WIRE_BARRIER, .flags = last ? WIRE_FLAG_LAST : 0, .length = 16, .round = c->tx->round};
+	uint8_t buf[WIRE_HEADER_BYTES + 16], body[16];
+	struct wire_header answer = {0};
+	int ret;
+
+	wire_header_encode(&h, buf);
+	wire_put64(buf + WIRE_HEADER_BYTES, c->n_data);
+	wire_put64(buf + WIRE_HEADER_BYTES + 8, c->n_cleared);
+	ret = tls_write(c->conn, buf, sizeof(buf), e);
+	do {
+		if (!ret)
+			ret = tls_read(c->conn, buf, WIRE_HEADER_BYTES, e);
+		if (!ret)
+			ret = wire_header_decode(buf, &answer, e);
+	} while (!ret && answer.type == WIRE_KEEPALIVE);
+	if (!ret && (answer.type != WIRE_LANDED || answer.flags != h.flags || answer.round != h.round))
+		ret = err_set(e, EPROTO, "the target answered the barrier with a record of type %u", answer.type);
+	if (!ret)
+		ret = tls_read(c->conn, body, sizeof(body), e);
+	if (!ret && (wire_get64(body) != c->n_data || wire_get64(body + 8) != c->n_cleared))
+		ret = err_set(e, EPROTO, "the target counted other pages than were sent");
+	return ret;
+}
+
+static int run_round(struct tx_chan *c, bool last, struct err *e)
+{
+	struct meter_lap unused;
+	struct tx_chunk chunk;
+	unsigned block;
+	int ret = 0;
+
+	c->n_data = c->n_cleared = 0;
+	meter_lap(&c->meter, &unused); /* waiting for the round is not waiting for the link */
+	c->sent = (struct codec_send){0};
+	c->n_sent = 0;
+	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_hole_block(c->tx, &block))
+		ret = send_holes(c, block, e);
+	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_chunk(c->tx, &chunk))
+		ret = send_chunk(c, &chunk, e);
+	if (!ret && atomic_load(&c->tx->group.stop))
+		ret = err_set(e, ECANCELED, "cancelled");
+	if (!ret)
+		ret = flush_ranges(c, e);
+	return ret ? ret : barrier(c, last, e);
+}
+
+static int send_geometry(struct tx_chan *c, struct err *e)
+{
+	uint8_t buf[WIRE_HEADER_BYTES + 8 * RAM_BLOCKS_MAX];
+	unsigned n = c->tx->n_io;
+
+	wire_header_encode(&(struct wire_header){.type = WIRE_GEOMETRY, .count = (uint16_t)n, .length = 8 * n}, buf);
+	for (unsigned b = 0; b < n; b++)
+		wire_put64(buf + WIRE_HEADER_BYTES + 8 * b, c->tx->io[b].block->bytes);
+	return tls_write(c->conn, buf, WIRE_HEADER_BYTES + 8 * n, e);
+}
+
+/* Waits until the engine begins round @n_done; keeps the channel alive meanwhile. -ECANCELED: stop. */
+static int await_round(struct tx_chan *c, uint32_t n_done, bool *last, struct err *e)
+{
+	struct xfer_group *g = &c->tx->group;
+	uint64_t spoke = xfer_now_ns();
+	bool idle;
+	int ret = 0;
+
+	pthread_mutex_lock(&g->lock);
+	while (!ret && !atomic_load(&g->stop) && c->tx->n_begun == n_done) {
+		xfer_group_wait(g, XFER_KEEPALIVE_MS);
+		idle = c->tx->n_begun == n_done && xfer_now_ns() - spoke >= XFER_KEEPALIVE_MS * 1000000ULL;
+		if (!idle || atomic_load(&g->stop))
+			continue;
+		pthread_mutex_unlock(&g->lock);
+		ret = xfer_keepalive(c->conn, e);
+		spoke = xfer_now_ns();
+		pthread_mutex_lock(&g->lock);
+	}
+	*last = c->tx->last;
+	if (!ret && atomic_load(&g->stop))
+		ret = err_set(e, ECANCELED, "cancelled");
+	pthread_mutex_unlock(&g->lock);
+	return ret;
+}
+
+void *tx_chan_thread(void *arg)
+{
+	struct tx_chan *c = arg;
+	struct xfer_group *g = &c->tx->group;
+	struct err e = {0};
+	bool last = false;
+	int ret = send_geometry(c, &e);
+
+	meter_open(&c->meter);
+	for (uint32_t n_done = 0; !ret && !last; n_done++) {
+		ret = await_round(c, n_done, &last, &e);
+		if (!ret)
+			ret = run_round(c, last, &e);
+		if (ret)
+			break;
+		pthread_mutex_lock(&g->lock);
+		c->tx->n_busy--;
+		pthread_cond_broadcast(&g->changed);
+		pthread_mutex_unlock(&g->lock);
+	}
+	meter_close(&c->meter);
+	if (ret)
+		xfer_group_fail(g, c->index, &e);
+	return NULL;
+}
+
+int tx_chan_init(struct tx_chan *c, struct xfer_tx *tx, unsigned index)
+{
+	c->tx = tx;
+	c->index = index;
+	c->conn = tx->group.conns[index];
+	codec_init(&c->codec, tx->conf.codecs);
+	c->raw = aligned_alloc(4096, TX_BUFFER_BYTES);
+	c->packed = aligned_alloc(4096, TX_BUFFER_BYTES);
+	return c->raw && c->packed ? 0 : -ENOMEM;
+}
+
+void tx_chan_fini(struct tx_chan *c)
+{
+	codec_fini(&c->codec);
+	free(c->raw);
+	free(c->packed);
+	c->raw = c->packed = NULL;
+}

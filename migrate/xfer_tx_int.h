@@ -1,0 +1,66 @@
+/* What xfer_tx.c (rounds, engine thread) and xfer_tx_chan.c (channel threads) share. */
+#ifndef MIGRATE_XFER_TX_INT_H
+#define MIGRATE_XFER_TX_INT_H
+
+#include "migrate/codec.h"
+#include "migrate/digest.h"
+#include "migrate/meter.h"
+#include "migrate/pacer.h"
+#include "migrate/ram_io.h"
+#include "migrate/wire.h"
+#include "migrate/xfer_group.h"
+
+struct tx_chan {
+	struct xfer_tx *tx;
+	struct tls_conn *conn;
+	unsigned index;
+	struct codec codec;
+	struct meter meter;
+	struct codec_send sent; /* since the codec was told last */
+	unsigned n_sent;        /* records in it */
+	struct digest_root root;
+	struct xfer_stats now; /* this round; written by the thread, read by the engine, both under the group's lock */
+	uint64_t n_data, n_cleared;    /* this round, for the BARRIER */
+	uint8_t *raw, *packed;         /* TX_BUFFER_BYTES each; content at TX_CONTENT_AT, what precedes it ends there */
+	struct wire_header range_head; /* ranges gathered for the next ZERO or HOLE record; count 0: none */
+	struct wire_run ranges[WIRE_RUNS_MAX];
+	unsigned n_ranges;
+};
+#define TX_CONTENT_AT 4096u
+#define TX_BUFFER_BYTES (TX_CONTENT_AT + WIRE_CONTENT_MAX)
+
+struct xfer_tx {
+	struct xfer_tx_conf conf;
+	struct xfer_group group;
+	struct ram_io io[RAM_BLOCKS_MAX];
+	unsigned n_io;
+	struct bitmap found[RAM_BLOCKS_MAX]; /* as the tracker reports, in the block's pages */
+	struct bitmap todo[RAM_BLOCKS_MAX];  /* in pages of the wire; only read while a round is under way */
+	struct digest_table table;
+	struct pacer pacer;
+	struct tx_chan chans[XFER_CHANNELS_MAX];
+
+	/* Under the group's lock. */
+	uint32_t round;   /* of the round under way or finished last */
+	uint32_t n_begun; /* rounds that threads may have begun */
+	unsigned n_busy;  /* threads still in it */
+	bool last;
+
+	pthread_mutex_t cursor_lock; /* for what follows: what to send next */
+	unsigned block;
+	uint64_t page;
+	unsigned hole_block;
+};
+
+struct tx_chunk { /* up to WIRE_PAGES_MAX pages of one block */
+	unsigned block, n_runs, n_pages;
+	struct wire_run runs[WIRE_RUNS_MAX];
+};
+bool tx_next_chunk(struct xfer_tx *tx, struct tx_chunk *out);
+bool tx_next_hole_block(struct xfer_tx *tx, unsigned *block);
+
+int tx_chan_init(struct tx_chan *c, struct xfer_tx *tx, unsigned index);
+void tx_chan_fini(struct tx_chan *c);
+void *tx_chan_thread(void *arg);
+
+#endif

@@ -1,0 +1,46 @@
+"""QEMU's guest agent, the real one: used where a guest runs it, and nothing is missed where it does not, has stopped, or starts later."""
+import os
+
+from ballast import Group, Qmp, wait_for
+
+LIMIT_S = 300
+START = ("for p in /sys/class/virtio-ports/*; do grep -q org.qemu.guest_agent.0 $p/name && port=${p##*/}; done; "
+         "/qga/ld.so --library-path /qga/lib /qga/qemu-ga -d -m virtio-serial -p /dev/$port -t /qga/state -f /qga/pid && echo started")
+
+
+def test_agent(env):
+    env.need_root("a host is a network namespace")
+    alpha = Group(env).add("alpha").start()
+    initrd = os.path.join(env.tmp, "initrd")
+    with open(initrd, "wb") as out:
+        for part in ("initrd", "agent.initrd"):
+            with open(os.path.join(env.build_root, "guest", part), "rb") as f:
+                out.write(f.read())
+    alpha.add_domain("web1", initrd=initrd, vcpus={"min": 1, "boot": 1, "max": 4}, memory={"min": "96M", "boot": "192M", "max": "192M"})
+    beats = alpha.heartbeats("web1")
+    alpha.ctl("start", "web1")
+    beats.wait_ready()
+
+    def answers():
+        return alpha.json("show", "web1")["guest_agent"]
+    # there is a channel and nobody at its end
+    assert not answers()
+    assert "online" not in alpha.json("set-vcpu", "web1", "2")
+    # the agent starts: it is found at once, and says how many CPUs the guest uses
+    assert "started" in alpha.agent("web1").cmd("sh " + START)
+    wait_for("the agent to be heard", answers, 10)
+    assert alpha.json("set-vcpu", "web1", "3")["online"] == 3
+    # another policyd finds it too
+    alpha.restart()
+    wait_for("adoption", lambda: alpha.json("version")["settled"])
+    wait_for("the agent to be heard again", answers, 10)
+    # it stops answering in the middle (frozen): a command ends in time and says nothing of it
+    alpha.agent("web1").cmd("sh kill -STOP $(cat /qga/pid)")
+    assert "online" not in alpha.json("set-vcpu", "web1", "4")
+    alpha.agent("web1").cmd("sh kill -CONT $(cat /qga/pid)")
+    # and it goes
+    alpha.agent("web1").cmd("sh kill $(cat /qga/pid)")
+    wait_for("the agent to be missed", lambda: not answers(), 10)
+    assert alpha.domain("web1")["vcpus"] == 4
+    beats.wait_beats(3)
+    Qmp(alpha.path("run", "web1", "qmp-worker.sock"))("query-status")
