@@ -124,6 +124,47 @@ static int by_size(const void *a, const void *b)
 	return strcmp(x->spec.name, y->spec.name);
 }
 
+static unsigned without_room(const struct row *rows, unsigned n)
+{
+	unsigned k = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		k += rows[i].what == LEAVE_BLOCKED && rows[i].m.no_room;
+	return k;
+}
+
+static void rows_fill(struct view *v, struct row *rows, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		rows[i] = (struct row){.d = rows[i].d};
+		row_fill(v, rows, i, &rows[i]);
+	}
+}
+
+/* The cheapest way of each takes what room it takes. Where that leaves none for another, all are trimmed as far as they may be; kept if more leave so. */
+static void rows_fit(struct view *v, struct row *rows, unsigned n)
+{
+	struct vpeer *peers = malloc((v->n_peers ? v->n_peers : 1) * sizeof(*peers));
+	unsigned blocked;
+
+	if (!peers) {
+		v->no_memory = true;
+		return;
+	}
+	memcpy(peers, v->peers, v->n_peers * sizeof(*peers));
+	rows_fill(v, rows, n);
+	blocked = without_room(rows, n);
+	for (unsigned pass = 0; pass < 2 && blocked; pass++) { /* dense; and back, where that does not help */
+		v->dense = pass == 0;
+		memcpy(v->peers, peers, v->n_peers * sizeof(*peers));
+		rows_fill(v, rows, n);
+		if (without_room(rows, n) < blocked)
+			break;
+	}
+	v->dense = false;
+	free(peers);
+}
+
 /* malloc'd; NULL: no memory (v->no_memory). */
 static struct row *rows_make(struct view *v, unsigned *n_out)
 {
@@ -138,8 +179,7 @@ static struct row *rows_make(struct view *v, unsigned *n_out)
 		if (to_leave(v->s, v->doms[i].d))
 			rows[n++].d = &v->doms[i];
 	qsort(rows, n, sizeof(*rows), by_size);
-	for (unsigned i = 0; i < n; i++)
-		row_fill(v, rows, i, &rows[i]);
+	rows_fit(v, rows, n);
 	*n_out = n;
 	return rows;
 }

@@ -203,6 +203,11 @@ static bool may_trim(const struct view *v, const struct open_need *n, const stru
 		rule_mem_floor(vd->d) < vd->d->mem_bytes;
 }
 
+static bool better_size(const struct view *v, const struct open_need *n, const struct move *a, const struct move *b)
+{
+	return !n && v->dense ? a->mem_bytes < b->mem_bytes : better(v, a, b);
+}
+
 /* The best size to move @m with: from all that it has, which is no trim, down to its floor. */
 static bool price_sizes(const struct view *v, const struct open_need *n, struct move *m)
 {
@@ -219,12 +224,15 @@ static bool price_sizes(const struct view *v, const struct open_need *n, struct 
 		at.mem_bytes = d->mem_bytes - (d->mem_bytes - floor) / TRIM_LEVELS * k / MEM_STEP * MEM_STEP;
 		if (k == TRIM_LEVELS)
 			at.mem_bytes = floor;
-		if (price_at(v, n, &at) && (!found || better(v, &at, &best))) {
+		if (price_at(v, n, &at) && (!found || better_size(v, n, &at, &best))) {
 			at.untrimmed = best.untrimmed;
 			best = at;
 			found = true;
 		}
 	}
+	if (!found && best.no_room && !d->mem_known)
+		say(best.why_not + strlen(best.why_not), sizeof(best.why_not) - strlen(best.why_not),
+			" (what it uses is not known yet: it cannot be trimmed to fit)");
 	*m = best;
 	return found;
 }

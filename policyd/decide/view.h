@@ -36,6 +36,7 @@ struct view {
 	unsigned n_needs;
 	unsigned free_cpu; /* percent of one CPU */
 	uint64_t free_mem;
+	bool dense; /* leaving: what does not fit side by side is trimmed as far as it may be */
 	struct plan *plan;
 	bool no_memory;
 };

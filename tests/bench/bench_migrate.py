@@ -120,6 +120,12 @@ class Limit:
         return dict(med, seconds=best_s, how=how + "; seconds is what our octets would take so, share_of_limit is that by our total time")
 
 
+def forget_ram(qemu):
+    """Its RAM file would stay until the case ends: 24 moves of 1 GiB are more than this machine has."""
+    if os.path.exists(qemu.ram):
+        os.unlink(qemu.ram)
+
+
 class Bench:
     def __init__(self, env, name, runs, plain, version):
         self.version = version  # what Qemu() is given
@@ -169,9 +175,16 @@ class Bench:
         at_src, at_dst, ended = VcpuTime(src.pid), VcpuTime(dst.pid), ended_children_s()
         src_before, dst_before, guest_before = at_src.all_s, at_dst.all_s, at_src.vcpu_s + at_dst.vcpu_s
         wire = self.link.bytes(dst.pid)
-        figures = mover.move(src, dst)
+        try:
+            figures = mover.move(src, dst)
+        except (OSError, RuntimeError, ballast.Timeout) as why:
+            if mover.name.startswith("ours"):
+                raise
+            beats.stop()
+            return self.lost(mover, repr(why), src, dst)
         figures["wire_mib"] = (self.link.bytes(dst.pid) - wire) / 2**20
         src.wait_end(60)
+        forget_ram(src)
         for v in (at_src, at_dst):
             v.stop()
         at_dst.look()
@@ -190,14 +203,19 @@ class Bench:
         if mover.name.startswith("ours") and (not alive or report.failures or wrong):
             raise RuntimeError("the guest was harmed: %s" % report)
         if not alive or report.failures:
-            # Seen with QEMU 7.2's multifd+zstd under dirtying: the guest came up anew and empty, or stood for good. The next one shall not move that.
-            print("%-14s %-21s did not bring the guest over (%s); another one is made" % (self.name, mover.name, report), flush=True)
-            self.harmed[mover.name] = self.harmed.get(mover.name, 0) + 1
-            dst.kill()
-            self.boot()
-            return None
+            # Seen with QEMU 7.2's multifd+zstd under dirtying: the guest came up anew and empty, or stood for good.
+            return self.lost(mover, report, dst)
         figures["blackout_ms"], figures["worst_quiet_gap_ms"], figures["beats_wrong"] = report.blackout_ms, report.worst_quiet_gap_ms, wrong
         return figures
+
+    def lost(self, mover, why, *qemus):
+        """A peer did not bring the guest over: the next one shall not move that."""
+        print("%-14s %-21s did not bring the guest over (%s); another one is made" % (self.name, mover.name, why), flush=True)
+        self.harmed[mover.name] = self.harmed.get(mover.name, 0) + 1
+        for q in qemus:
+            q.kill()
+            forget_ram(q)
+        self.boot()
 
     def run(self):
         self.boot()

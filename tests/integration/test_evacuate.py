@@ -26,6 +26,11 @@ def settings(memory="2G"):
             "host": {"capacity": {"vcpus": 16, "memory": memory, "keep-memory": "64M"}}}
 
 
+def known(host, name):
+    """Have two readings of its balloon's statistics come? Until then nobody knows how far it may be trimmed."""
+    return host.json("show", name)["statistics"].get("mem_available", -1) > 0
+
+
 def guests(alpha):
     """All five, started together; their heartbeats."""
     beats = {}
@@ -36,6 +41,7 @@ def guests(alpha):
     for name in GUESTS:
         beats[name].wait_ready()
         alpha.agent(name).cmd("fill " + GUESTS[name][4])
+    wait_for("trim1's use of memory to be known", lambda: known(alpha, "trim1"), 60)
     return beats
 
 

@@ -361,6 +361,14 @@ leaving("deadline", dom("w1", util=50, mem=8 * G, avail=0.1, mem_short=0), about
 leaving("deadline-fits", dom("w1", util=50, mem=8 * G, avail=0.1, mem_short=0), about="with more time", expect=["w1 live-move beta"], empty_by_ms=NOW + 3_600_000)
 leaving("room", dom("w1", util=50, mem=3 * G, avail=0.2), dom("w2", util=50, mem=2 * G, avail=0.2), about="what those before it take there is gone: the next one goes to another host",
         expect=["w1 live-move beta", "w2 live-move gamma"], peers=[peer(mem=(4 * G, 0)), peer("gamma", mem=(4 * G, 0), cpu_util=65)], decide={"max_moves": 2})
+SPARSE = batch("b1", mem=4 * G, avail=0.8, resident_bytes=900 * M)  # little is there to be sent: a trim alone does not pay
+leaving("roomy", SPARSE, dom("w1", util=50, mem=2 * G, avail=0.2), about="both fit as they are", expect=["b1 live-move beta", "w1 live-move beta"], peers=[peer(mem=(64 * G, 0))],
+        decide={"max_moves": 2})
+leaving("dense", SPARSE, dom("w1", util=50, mem=2 * G, avail=0.2), about="as they are only one of them fits there: the one that may be trimmed is", expect=["b1 trim-move beta 1066M",
+        "w1 live-move beta"], peers=[peer(mem=(4352 * M, 0))], decide={"max_moves": 2})
+leaving("dense-not", SPARSE, dom("w1", util=50, mem=3500 * M, avail=0.2), about="no trim makes room for both: one goes as is cheapest", expect=["b1 trim-move beta 1066M"], says=["w1 does not leave alpha: beta has"],
+        peers=[peer(mem=(4352 * M, 0))], decide={"max_moves": 2})
+leaving("unknown", dict(SPARSE, mem_known=False), about="what it uses is not known yet: not trimmed, and said", expect=[], says=["it cannot be trimmed to fit"], peers=[peer(mem=(2 * G, 0))])
 leaving("need", dom("w1", util=95), dom("w2", policy={"relocate": "never"}, util=95), batch("b1", vcpus=4, policy={"relocate": "never"}),
         about="meanwhile donors are left alone", expect=["w1 live-move beta"])
 case("back-wanted", "another host asks for it back: there, and the cool-down does not count", [dom("w1", util=50, avail=0.2, wanted_on="gamma", came_from="gamma",
