@@ -16,7 +16,8 @@ WARN    := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -W
 OPT     ?= -O2
 PKGS    := libconfig libevent libevent_openssl libevent_pthreads openssl liblz4 libzstd jansson sqlite3 libxxhash libseccomp libcap-ng
 # Asked once, and only when something is compiled: on a new machine 'make deps' runs before pkg-config exists.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(if $$(shell pkg-config --exists $(PKGS) 2>&1 && echo yes),$$(shell pkg-config --cflags $(PKGS)),$$(error \
+             libraries are missing: run 'make deps' once, as root (or 'make demo' or 'make test', which do so themselves))))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 CFLAGS  ?= -g $(OPT)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. -fPIE -pthread -fstack-protector-strong $(WARN) \

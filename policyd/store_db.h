@@ -1,4 +1,4 @@
-/* The SQLite side of the store: open, shape, and running one statement. Used by store.c only: at start-up on the loop thread, later on
+/* The SQLite side of the store: open, shape, and running one statement. Used by store.c at start-up on the loop thread, by store_queue.c later on
  * the store's thread; never on both at a time. */
 #ifndef POLICYD_STORE_DB_H
 #define POLICYD_STORE_DB_H
