@@ -172,11 +172,16 @@ static int step_pause(struct worker *w, struct err *e)
 
 int source_stop(struct worker *w, struct err *e)
 {
+	int rc;
+
 	if (w->stopped)
 		return 0;
 	w->stats.stop_us = worker_now_us();
 	w->stopped = true; /* before the answer: when it does not come we do not know */
-	return vm_stop(&w->vm, e);
+	throttle_lift_begin(w);
+	rc = vm_stop(&w->vm, e);
+	throttle_lift_end(w);
+	return rc;
 }
 
 static int step_stop(struct worker *w, struct err *e)

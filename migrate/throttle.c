@@ -105,19 +105,21 @@ uint64_t throttle_total_us(const struct throttle *t)
 	return (uint64_t)(t->slowed_us + (t->since_us ? worker_now_us() - t->since_us : 0));
 }
 
-int throttle_set(struct worker *w, unsigned percent, struct err *e)
+static void begin(struct worker *w, unsigned percent)
 {
 	struct throttle *t = &w->throttle;
-	int rc = 0;
 
-	if (percent == w->view.slow_percent)
-		return 0;
-	if (percent && t->cpu_full < 1)
-		return err_set(e, ENOTSUP, "its CPU use could not be measured");
 	pthread_mutex_lock(&t->lock);
 	t->answered = t->failed = false;
 	pthread_mutex_unlock(&t->lock);
 	ask(w, percent);
+}
+
+static int finish(struct worker *w, unsigned percent, struct err *e)
+{
+	struct throttle *t = &w->throttle;
+	int rc = 0;
+
 	if (!wait_answer(t))
 		return err_set(e, ETIMEDOUT, "policyd did not answer");
 	pthread_mutex_lock(&t->lock);
@@ -129,6 +131,28 @@ int throttle_set(struct worker *w, unsigned percent, struct err *e)
 	account(t, w->view.slow_percent, percent);
 	w->view.slow_percent = percent;
 	return 0;
+}
+
+int throttle_set(struct worker *w, unsigned percent, struct err *e)
+{
+	if (percent == w->view.slow_percent)
+		return 0;
+	if (percent && w->throttle.cpu_full < 1)
+		return err_set(e, ENOTSUP, "its CPU use could not be measured");
+	begin(w, percent);
+	return finish(w, percent, e);
+}
+
+void throttle_lift_begin(struct worker *w)
+{
+	if (w->view.slow_percent)
+		begin(w, 0);
+}
+
+void throttle_lift_end(struct worker *w)
+{
+	if (w->view.slow_percent)
+		finish(w, 0, NULL); /* policyd lifts it at the latest when the move ends */
 }
 
 void throttle_on_answer(struct throttle *t, const struct boss_throttled *a)

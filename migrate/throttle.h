@@ -34,6 +34,10 @@ void throttle_measure(struct worker *w);
 /* Cut the guest's CPU time by @percent of what it used (0: let it run), and wait for policyd's answer, 1 s at most. -ENOTSUP: it cannot be done here,
  * and why; -ETIMEDOUT. */
 int throttle_set(struct worker *w, unsigned percent, struct err *e);
+/* Lift it around the guest's stop: asked for before, waited for after. A guest that ran freely for only some milliseconds before it stands would write again
+ * what the last rounds have sent; and a QEMU that is still slowed would take long to stop. */
+void throttle_lift_begin(struct worker *w);
+void throttle_lift_end(struct worker *w);
 /* How long the guest has been slowed, in all. */
 uint64_t throttle_total_us(const struct throttle *t);
 /* Boss's thread. */

@@ -48,8 +48,6 @@ static void stop_early(struct worker *w)
 
 	if (w->stopped || w->was_paused || worker_cancelled(w))
 		return;
-	if (w->view.slow_percent)
-		throttle_set(w, 0, NULL);
 	worker_phase(w, PHASE_SUSPEND);
 	rc = worker_record(w, HO_PAUSED, &w->stop_err);
 	if (rc == 0)
@@ -204,8 +202,5 @@ int transfer_run(struct worker *w, struct err *e)
 			return rc;
 		rc = transfer_round(w, e);
 	} while (rc == 1);
-	/* What stands cannot write, and QEMU is needed at full speed now. After a failure policyd lifts it. */
-	if (rc == 0 && w->view.slow_percent)
-		throttle_set(w, 0, NULL);
 	return rc;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "policyd/policies.h"
@@ -26,6 +27,7 @@
 #include "policyd/kept.h"
 
 #define DEFAULT_CONF "/etc/policyd/policyd.cfg"
+#define LOCK_WAIT_MS 3000 /* for what a killed policyd left behind */
 
 static void usage(FILE *f)
 {
@@ -77,6 +79,20 @@ static int make_folder(const char *path, const char *key, struct err *e)
 	return 0;
 }
 
+/* Take the lock of fd, whose holder is said to be pid (0: not known): waited for only while that holder is gone. A policyd that
+ * was killed while it started a QEMU leaves a child between spawn and exec, which holds its locks until then. */
+static int take_lock(int fd, pid_t pid)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (int ms = 0; flock(fd, LOCK_EX | LOCK_NB); ms += 10) {
+		if (errno != EWOULDBLOCK || ms >= LOCK_WAIT_MS || (pid > 0 && !kill(pid, 0)))
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 /* One policyd a folder, for run and state with its pid in a file (guests' memory folder has nothing but guests' memory in it). */
 static int lock_folder(int *fd, const char *key, const char *folder, bool file, struct err *e)
 {
@@ -88,13 +104,12 @@ static int lock_folder(int *fd, const char *key, const char *folder, bool file, 
 	if (*fd < 0)
 		return err_set(e, errno, "%s: %s cannot be written: %s; correct %s in policyd.cfg or its permissions",
 			key, folder, strerror(errno), key);
-	if (flock(*fd, LOCK_EX | LOCK_NB)) {
-		if (file)
-			n = read(*fd, pid, sizeof(pid) - 1);
+	if (file)
+		n = pread(*fd, pid, sizeof(pid) - 1, 0);
+	if (take_lock(*fd, atoi(pid)))
 		return err_set(e, EBUSY,
 			"another policyd%s%.*s%s manages %s already; stop that one first, or give this one another %s",
 			n > 0 ? " (pid " : "", n > 0 ? (int)strcspn(pid, "\n") : 0, pid, n > 0 ? ")" : "", folder, key);
-	}
 	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 	if (file && (ftruncate(*fd, 0) || pwrite(*fd, pid, strlen(pid), 0) < 0))
 		return err_set(e, errno, "%s: %s cannot be written: %s; make room there or correct %s in policyd.cfg",

@@ -1,8 +1,10 @@
 """Folders that are taken, cannot be written or are full, a damaged store, no room for guests' memory, leftovers of the dead: one clear
 sentence each, no guest lost, nothing run twice."""
+import fcntl
 import os
 import signal
 import sqlite3
+import threading
 
 import ballast
 from ballast import Group, cfg_text, end_process, merged, sh, wait_for
@@ -37,7 +39,12 @@ def test_folders_that_are_taken(env):
     beta.start()  # and nothing of it is in the way of a right start
     alpha.kill()
     assert os.path.exists(alpha.socket_path)
-    alpha.start()  # a dead policyd's socket is
+    with open(alpha.path("run", "policyd.lock")) as f:  # as a child that a killed policyd was just starting holds it, a moment longer
+        fcntl.flock(f, fcntl.LOCK_EX)
+        release = threading.Timer(0.3, fcntl.flock, (f, fcntl.LOCK_UN))
+        release.start()
+        alpha.start()  # a dead policyd's socket is
+        release.join()
 
 
 def test_folders_that_cannot_be_used(env):

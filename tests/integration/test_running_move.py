@@ -98,19 +98,21 @@ def quota(pid):
 
 
 def hot_guest(pair, env):
-    """A guest that rewrites 16 MiB as fast as it can, and QEMU's pid."""
+    """A guest that rewrites 32 MiB as fast as it can, and QEMU's pid."""
     web = pair.guest(fill="1M")
-    pair.alpha.agent(web).cmd("fill 16M rand")
+    pair.alpha.agent(web).cmd("fill 32M rand")
     pair.alpha.agent(web).cmd("dirty max")
     return web, qemus_of(pair.alpha, web)[0]
 
 
-HOT = ("--bandwidth", "10M", "--max-blackout", "150ms")
+# 32 MiB take 0.8 s, far more than is allowed, unless the guest is slowed: to a hundredth, a guest that writes 4 GB/s still converges.
+HOT = ("--bandwidth", "40M", "--max-blackout", "150ms")
+ALLOWED = 99  # percent
 
 
 def begin_slowed(pair, env, web, qemu):
     """A move of the hot guest that may slow it, until it does; None where this machine has no CPU control group for that."""
-    move = begin(pair.alpha, *HOT, "--throttle", "95", web, "beta")
+    move = begin(pair.alpha, *HOT, "--throttle", str(ALLOWED), web, "beta")
     try:
         wait_for("the guest slowed", lambda: quota(qemu) or move.poll() is not None, 90)
     except Exception:
@@ -134,7 +136,7 @@ def test_slowed(env):
     out, err = move.communicate(timeout=120)
     assert move.returncode == 0, err
     done = json.loads(out)
-    assert 1 <= done["throttle_percent"] <= 95 and done["throttled_ms"] > 0, done
+    assert 1 <= done["throttle_percent"] <= ALLOWED and done["throttled_ms"] > 0, done
     assert pair.whole(web) is beta
     assert quota(qemus_of(beta, web)[0]) is None
     print("slowed by %d %% for %.1f s of %.1f s, %d rounds, blackout %d ms" % (
