@@ -86,7 +86,7 @@ const struct verb verbs[] = {
 	{"approve", NULL, "ID", 1, 1, "let a decision begin that waits for it (decide.automation = confirm)", {{0}},
 		do_approve},
 	{"evacuate", NULL, "HOST", 1, 1,
-		"put this host in maintenance and move away all that runs on it; says first what stays",
+		"put a host of the group in maintenance and move away all that runs on it; says first what stays",
 		{{'n', "dry-run", NULL, "only say what would leave, how, and what stays"},
 			{0, "deadline", "TIME", "from now (10m): no move begins that would end later"}},
 		do_evacuate},

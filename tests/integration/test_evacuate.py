@@ -66,7 +66,7 @@ def maintenance(host):
 
 def check_refusals(alpha):
     """Each wrong command in one sentence, nothing changed."""
-    for args, sentence in ((("evacuate", "beta"), "run it there"), (("evacuate", "nosuch"), "no host \"nosuch\""), (("maintenance", "off", "alpha"), "not in maintenance"),
+    for args, sentence in ((("evacuate", "nosuch"), "no host \"nosuch\""), (("maintenance", "off", "alpha"), "not in maintenance"),
                            (("evacuate", "alpha", "--deadline", "soon"), "a time from now"), (("maintenance", "maybe", "alpha"), "on or off"),
                            (("maintenance", "on", "alpha", "--refill"), "maintenance off")):
         said = alpha.refused(*args)
@@ -111,6 +111,27 @@ def test_commands(env):
     assert maintenance(alpha) is None
     alpha.restart()
     assert maintenance(alpha) is None
+
+
+def test_from_another_host(env):
+    """A peer is asked for its maintenance: done by its own policyd, with who asked; its refusals come back; one that is not there is said."""
+    pair = Pair(env, alpha=settings(), beta=settings())
+    alpha, beta = pair.hosts
+    pair.connected()
+    assert alpha.json("evacuate", "-n", "beta")["moves"] == 0 and maintenance(beta) is None
+    assert alpha.refused("maintenance", "off", "beta") == "beta is not in maintenance"
+    assert "beta is in maintenance" in alpha.ctl("evacuate", "beta", "--deadline", "10m")
+    assert maintenance(alpha) is None and re.fullmatch(r"uid 0 \(pid \d+\) at alpha", maintenance(beta)["by"]), maintenance(beta)
+    assert maintenance(beta)["deadline_ms"] > 0
+    assert "already" in alpha.refused("maintenance", "on", "beta")
+    assert "not in maintenance any more" in alpha.ctl("maintenance", "off", "beta")
+    assert maintenance(beta) is None
+    beta.kill()
+    said = alpha.refused("evacuate", "beta")
+    assert "beta" in said and len(said.splitlines()) == 1, said
+    print(said)
+    beta.start()
+    assert maintenance(beta) is None
 
 
 def test_evacuate(env):
