@@ -109,17 +109,24 @@ static int on_arm(struct tracker *t, struct err *e)
 	return ret;
 }
 
-static int64_t take_regions(const struct uffd *u, const struct ram_block *b, int n, struct bitmap *dirty)
+/* @counted_to: address up to which pages were counted. After a list that was full the kernel may say to go on before a page that it has told
+ * already (6.18: of 24152 pages 676 twice, with lists of 4096). What it tells again may be new all the same: written since, and armed anew. */
+static int64_t take_regions(
+	const struct uffd *u, const struct ram_block *b, int n, struct bitmap *dirty, uint64_t *counted_to)
 {
 	int64_t pages = 0;
 
 	for (int i = 0; i < n; i++) {
-		uint64_t from = (u->regions[i].start - b->qemu_addr) / b->page_bytes;
-		uint64_t to = (u->regions[i].end - b->qemu_addr + b->page_bytes - 1) / b->page_bytes;
+		const struct pm_region *r = &u->regions[i];
+		uint64_t from = (r->start - b->qemu_addr) / b->page_bytes;
+		uint64_t to = (r->end - b->qemu_addr + b->page_bytes - 1) / b->page_bytes;
 
-		pages += (int64_t)(to - from);
 		if (dirty)
 			bitmap_set_range(dirty, from, to);
+		if (r->start >= *counted_to) {
+			pages += (int64_t)(to - from);
+			*counted_to = r->end;
+		}
 	}
 	return pages;
 }
@@ -136,6 +143,7 @@ static int64_t scan_block(
 		.vec_len = REGIONS,
 		.category_mask = PM_WRITTEN,
 		.return_mask = PM_WRITTEN};
+	uint64_t counted_to = s.start;
 	int64_t pages = 0;
 
 	while (s.start < s.end) {
@@ -150,7 +158,7 @@ static int64_t scan_block(
 			return err_set(e, errno,
 				errno == ESRCH ? "QEMU is gone (%s)" : "cannot scan the pages of %s: %s", b->path,
 				strerror(errno));
-		pages += take_regions(u, b, n, dirty);
+		pages += take_regions(u, b, n, dirty, &counted_to);
 		s.start = s.walk_end;
 	}
 	return pages;

@@ -305,11 +305,13 @@ static void finds_scattered_pages(void **state)
 	track(&c, &t);
 	assert_int_equal(bitmap_init(&b, PAGES), 0);
 	assert_int_equal(t.ops->arm(&t, &e), 0);
-	for (uint32_t p = 1; p < PAGES; p += 2)
+	/* More regions than one call tells, and the list full in the middle of a page table: each page counts once. */
+	for (uint32_t p = 1; p < PAGES; p += 3)
 		child_run(&c, OP_WRITE, p, 1);
-	assert_int_equal(harvest(&t, &b), PAGES / 2);
+	assert_int_equal(t.ops->peek(&t, &e), PAGES / 3);
+	assert_int_equal(harvest(&t, &b), PAGES / 3);
 	for (uint32_t p = 0; p < PAGES; p++)
-		assert_int_equal(bitmap_test(&b, p), p & 1);
+		assert_int_equal(bitmap_test(&b, p), p % 3 == 1);
 	t.ops->close(&t);
 	bitmap_fini(&b);
 	child_end(&c);
