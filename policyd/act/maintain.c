@@ -226,13 +226,14 @@ void maintain_fill(struct policyd *p, struct snapshot *out)
 	out->empty_by_ms = s->deadline_ms;
 }
 
+/* What is here still. Whose move has not ended is: a guest that was shut down for it may come back, and this host calls its rejoin hook. */
 static unsigned running(const struct policyd *p)
 {
 	const struct dom *d;
 	unsigned n = 0;
 
 	TAILQ_FOREACH(d, &p->doms, link)
-		n += !d->gone && d->state != DOM_INACTIVE && d->state != DOM_BOUND;
+		n += d->job || (!d->gone && d->state != DOM_INACTIVE && d->state != DOM_BOUND);
 	return n;
 }
 

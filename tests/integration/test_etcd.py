@@ -84,6 +84,10 @@ def test_members_move(env):
         assert not json.loads(out)["forced"], out  # etcd and its disk were closed in order
         etcd.healthy("etcd1")
 
+        # Policy moves one as well: its host is to be emptied. The writer goes on, and nothing is lost of what it writes (below).
+        etcd.emptied(alpha, "etcd2", beta)
+        etcd.healthy(*NAMES)
+
         # Two of three are down: the drain hook says no, and the node is left alone.
         for name in ("etcd2", "etcd3"):
             etcd.where(name).agent(name).cmd("sh killall -9 etcd")

@@ -63,6 +63,11 @@ def test_node_moves_unnoticed(env):
     assert set(served[:moved_at]) == set(names), set(served)
     print("%d requests, %d of them before it was back; web1 was away for %.1f s" % (len(served), moved_at, nodes.beats["web1"].restart_gap_s()))
 
+    # Policy moves one as well: its host is to be emptied.
+    nodes.emptied(alpha, "web2", beta)
+    client.wait_line("ok web2", since=len(client.lines))
+    served_by(list(client.lines))
+
     # The others fail: the balancer has no other server left, so the drain hook says no. (The balancer notices by failed requests.)
     for name in ("web2", "web3"):
         nodes.where(name).agent(name).cmd("sh killall httpd")

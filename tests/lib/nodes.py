@@ -86,6 +86,16 @@ class Nodes:
         """Of one that ends by itself: its lines."""
         return sh(*enter(self.hub), sys.executable, os.path.join(LIB, script), *args).split("\n")[:-1]
 
+    def emptied(self, host, name, to):
+        """@host goes into maintenance: policy moves @name, its last node, cold to @to. Ends the maintenance."""
+        self.beats[name].expect_restart()
+        host.ctl("evacuate", host.name)
+        wait_for("policy to move %s" % name, lambda: not (host.json("hosts").get("maintenance") or {}).get("emptying", True), 400)
+        moves = [e for e in host.json("history", name)["entries"] if e["kind"] == "cold move"]
+        assert moves and moves[0]["ok"] and moves[0]["who"] == "policy maintenance", moves
+        assert self.where(name) is to
+        host.ctl("maintenance", "off", host.name)
+
     def where(self, name):
         return self.pair.settled_on(name)
 
