@@ -14,6 +14,7 @@
 
 #define CODEC_LZ4 (1u << WIRE_LZ4)
 #define CODEC_ZSTD (1u << WIRE_ZSTD)
+#define CODEC_POSTCOPY 0x80                /* no codec: in WELCOME, the target can do post-copy */
 #define CODEC_ALL (CODEC_LZ4 | CODEC_ZSTD) /* what this build packs and unpacks */
 
 struct codec_cost {

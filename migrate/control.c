@@ -130,6 +130,7 @@ static int decode_hello(struct control_msg *m, const uint8_t *p, uint32_t n, str
 	h->compress = flags & 1;
 	h->verify_full = flags & 2;
 	h->was_paused = flags & 4;
+	h->postcopy = flags & 8;
 	h->max_blackout_ms = (uint32_t)get_uint(&r, 4);
 	h->bandwidth_bps = get_uint(&r, 8);
 	h->n_blocks = (unsigned)get_uint(&r, 2);
@@ -224,6 +225,14 @@ static int decode_state_end(struct control_msg *m, const uint8_t *p, uint32_t n,
 	return finish(&r, false, "STATE_END", e);
 }
 
+static int decode_postponed(struct control_msg *m, const uint8_t *p, uint32_t n, struct err *e)
+{
+	struct reader r = {.p = p, .end = p + n};
+
+	m->n_postponed = get_uint(&r, 8);
+	return finish(&r, false, "POSTPONED", e);
+}
+
 static int decode_owner(struct control_msg *m, const uint8_t *p, uint32_t n, struct err *e)
 {
 	struct reader r = {.p = p, .end = p + n};
@@ -265,6 +274,8 @@ static const struct frame_kind kinds[CT_COUNT] = {
 	[CT_GONE] = {"GONE", decode_gone, 4},
 	[CT_ABORT] = {"ABORT", decode_abort, 2048},
 	[CT_PING] = {"PING", decode_empty, 0},
+	[CT_POSTPONED] = {"POSTPONED", decode_postponed, 8},
+	[CT_WHOLE] = {"WHOLE", decode_empty, 0},
 };
 
 const char *control_type_name(unsigned type)
@@ -332,7 +343,8 @@ static void encode_hello(struct writer *w, const struct control_hello *h)
 	put_str(w, h->machine);
 	put_str(w, h->qemu);
 	put_uint(w, h->n_channels, 2);
-	put_uint(w, (h->compress ? 1 : 0) | (h->verify_full ? 2 : 0) | (h->was_paused ? 4 : 0), 1);
+	put_uint(w, (h->compress ? 1 : 0) | (h->verify_full ? 2 : 0) | (h->was_paused ? 4 : 0) | (h->postcopy ? 8 : 0),
+		1);
 	put_uint(w, h->max_blackout_ms, 4);
 	put_uint(w, h->bandwidth_bps, 8);
 	put_uint(w, h->n_blocks, 2);
@@ -388,6 +400,9 @@ static void encode_payload(struct writer *w, const struct control_msg *m)
 	case CT_STATE_END:
 		put_uint(w, m->state_bytes, 8);
 		break;
+	case CT_POSTPONED:
+		put_uint(w, m->n_postponed, 8);
+		break;
 	case CT_OWNER:
 		put_uint(w, m->owner.resume_us, 4);
 		put_uint(w, m->owner.running, 1);
@@ -402,6 +417,7 @@ static void encode_payload(struct writer *w, const struct control_msg *m)
 	case CT_READY:
 	case CT_COMMIT:
 	case CT_PING:
+	case CT_WHOLE:
 	case CT_COUNT:
 		break;
 	}

@@ -32,6 +32,8 @@ enum control_type { /* on the wire: never reused */
 	CT_GONE = 13,
 	CT_ABORT = 14,
 	CT_PING = 15,
+	CT_POSTPONED = 16, /* after DIGEST, where HELLO said postcopy: so many pages follow when the guest runs */
+	CT_WHOLE = 17,     /* post-copy: the target has all, OWNER is recorded */
 	CT_COUNT
 };
 
@@ -52,7 +54,7 @@ struct control_hello {
 	char uuid[37], domain[64], host[64], machine[64], qemu[64];
 	uint64_t epoch;
 	uint16_t n_channels;
-	bool compress, verify_full, was_paused;
+	bool compress, verify_full, was_paused, postcopy;
 	uint32_t max_blackout_ms;
 	uint64_t bandwidth_bps;
 	struct control_block blocks[RAM_BLOCKS_MAX];
@@ -82,6 +84,7 @@ struct control_msg { /* one decoded frame; @type says which member */
 			bool want_full;
 		} digest;             /* DIGEST, LOADED */
 		uint64_t state_bytes; /* STATE_END */
+		uint64_t n_postponed; /* POSTPONED */
 		struct {
 			uint32_t resume_us;
 			bool running;

@@ -22,7 +22,9 @@ static const unsigned edges[2][HO_STATE_COUNT] = {
 			[HO_NONE] =
 				BIT(HO_PREPARED) | BIT(HO_REFUSED), /* REFUSED: asked about an epoch that never came */
 			[HO_PREPARED] = BIT(HO_LOADED) | BIT(HO_REFUSED),
-			[HO_LOADED] = BIT(HO_OWNER) | BIT(HO_REFUSED), /* OWNER: on the source's COMMIT only */
+			[HO_LOADED] = BIT(HO_OWNER) | BIT(HO_PARTIAL) |
+				BIT(HO_REFUSED), /* OWNER, PARTIAL: on the source's COMMIT only */
+			[HO_PARTIAL] = BIT(HO_OWNER),
 			[HO_OWNER] = 0,
 			[HO_REFUSED] = 0,
 		},
@@ -30,13 +32,14 @@ static const unsigned edges[2][HO_STATE_COUNT] = {
 
 static const unsigned members[2] = {
 	[HO_SOURCE] = BIT(HO_NONE) | BIT(HO_RUN) | BIT(HO_PAUSED) | BIT(HO_OFFERED) | BIT(HO_GONE) | BIT(HO_ABORT),
-	[HO_TARGET] = BIT(HO_NONE) | BIT(HO_PREPARED) | BIT(HO_LOADED) | BIT(HO_OWNER) | BIT(HO_REFUSED),
+	[HO_TARGET] =
+		BIT(HO_NONE) | BIT(HO_PREPARED) | BIT(HO_LOADED) | BIT(HO_PARTIAL) | BIT(HO_OWNER) | BIT(HO_REFUSED),
 };
 
 /* PAUSED is not among them: a source records ABORT before it resumes, or a worker that still lives could offer. */
 static const unsigned may_run[2] = {
 	[HO_SOURCE] = BIT(HO_NONE) | BIT(HO_RUN) | BIT(HO_ABORT),
-	[HO_TARGET] = BIT(HO_OWNER),
+	[HO_TARGET] = BIT(HO_PARTIAL) | BIT(HO_OWNER),
 };
 
 static const char *const names[HO_STATE_COUNT] = {
@@ -48,6 +51,7 @@ static const char *const names[HO_STATE_COUNT] = {
 	[HO_ABORT] = "ABORT",
 	[HO_PREPARED] = "PREPARED",
 	[HO_LOADED] = "LOADED",
+	[HO_PARTIAL] = "PARTIAL",
 	[HO_OWNER] = "OWNER",
 	[HO_REFUSED] = "REFUSED",
 };

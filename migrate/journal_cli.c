@@ -40,6 +40,8 @@ static const struct advice advice_target[HO_STATE_COUNT] = {
 	[HO_NONE] = {HO_REFUSED, "quit", "nothing came here: record REFUSED, end the QEMU that waits"},
 	[HO_PREPARED] = {HO_REFUSED, "quit", "the guest is not this host's: record REFUSED, then end the QEMU here"},
 	[HO_LOADED] = {HO_REFUSED, "quit", "the guest is not this host's: record REFUSED, then end the QEMU here"},
+	[HO_PARTIAL] = {HO_NONE, "fetch",
+		"the guest runs here and waits for memory that is still at the source: start both workers again with \"resume\""},
 	[HO_OWNER] = {HO_NONE, "resume", "the guest is this host's: cont"},
 	[HO_REFUSED] = {HO_NONE, "quit", "the guest is not this host's: end the QEMU here"},
 };
@@ -180,7 +182,7 @@ static int usage(FILE *out)
 		fprintf(out, "  %-8s %-26s %s\n", verbs[i].name, verbs[i].args, verbs[i].help);
 	fprintf(out,
 		"ROLE is source or target. States: RUN PAUSED OFFERED GONE ABORT at the source, PREPARED LOADED "
-		"OWNER REFUSED at the target.\n"
+		"PARTIAL OWNER REFUSED at the target.\n"
 		"A journal that is damaged is never guessed at: find out on which host the guest is (the other "
 		"side's journal, 'policyctl list' on\n"
 		"both), then move the damaged file away; the other side's answer decides.\n");

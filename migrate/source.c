@@ -7,9 +7,11 @@
 
 #include "migrate/checks.h"
 #include "migrate/codec.h"
+#include "migrate/journal.h"
 #include "migrate/transfer.h"
 #include "migrate/worker.h"
 
+#define POSTCOPY_SAY_MS 250
 #define ANSWER_MS 20000 /* the target's QEMU and journal are asked at once; a hung disk is the slowest of them */
 
 /* ---- 1 checks, 2 prepare --------------------------------------------------------------------------------- */
@@ -82,8 +84,13 @@ static int step_hello(struct worker *w, struct err *e)
 	struct control_hello *h = &msg.hello;
 	int rc;
 
-	if (!w->conf.suspend && tracker_needs_digest())
+	if (!w->conf.suspend && !w->conf.resume && tracker_needs_digest()) {
+		if (w->conf.postcopy)
+			return err_set(e, ENOTSUP,
+				"this kernel's way to track writes needs all memory compared while the guest stands, which post-copy "
+				"cannot do; migrate without --postcopy");
 		w->conf.verify_full = true;
+	}
 	h->version_low = CONTROL_VERSION_LOW;
 	h->version_high = CONTROL_VERSION;
 	snprintf(h->uuid, sizeof(h->uuid), "%s", w->conf.uuid);
@@ -96,6 +103,7 @@ static int step_hello(struct worker *w, struct err *e)
 	h->compress = w->conf.compress;
 	h->verify_full = w->conf.verify_full;
 	h->was_paused = w->was_paused;
+	h->postcopy = w->conf.postcopy || w->conf.resume;
 	h->max_blackout_ms = w->conf.max_blackout_ms;
 	h->bandwidth_bps = w->conf.bandwidth_bps;
 	fill_blocks(w, h);
@@ -108,6 +116,10 @@ static int step_hello(struct worker *w, struct err *e)
 		return rc;
 	if (answer.welcome.n_channels > h->n_channels)
 		return err_set(e, EPROTO, "%s wants more channels than we offered", w->conf.peer);
+	if (h->postcopy && !(answer.welcome.codecs & CODEC_POSTCOPY))
+		return err_set(e, ENOTSUP, "%s cannot do post-copy: its release is too old; migrate without --postcopy",
+			w->conf.peer);
+	w->postcopy = h->postcopy;
 	w->n_channels = answer.welcome.n_channels;
 	w->codecs = w->conf.compress ? answer.welcome.codecs & CODEC_ALL : 0;
 	return 0;
@@ -195,7 +207,11 @@ static int step_stop(struct worker *w, struct err *e)
 static int step_last_round(struct worker *w, struct err *e)
 {
 	struct xfer_stats st = {0};
-	int rc = xfer_tx_round(w->tx, true, &st, e);
+	int rc;
+
+	if (w->lazy)
+		xfer_tx_postpone(w->tx);
+	rc = xfer_tx_round(w->tx, true, &st, e);
 
 	if (rc == 0)
 		worker_add_round(w, &st);
@@ -220,6 +236,47 @@ static int step_digest(struct worker *w, struct err *e)
 	if (rc == 0 && memcmp(full, w->stats.digest, sizeof(full)) != 0)
 		rc = err_set(
 			e, EBADMSG, "the guest's RAM is not what was sent: a write was missed; the guest stays here");
+	return rc;
+}
+
+static void on_postcopy_end(void *arg)
+{
+	struct worker *w = arg;
+	const uint64_t one = 1;
+
+	if (write(session_event_fd(w->session), &one, sizeof(one)) < 0)
+		return; /* it is readable already */
+}
+
+static int postcopy_begin(struct worker *w, struct bitmap todo[RAM_BLOCKS_MAX], struct err *e)
+{
+	const struct postcopy_conf conf = {
+		.conn = session_data(w->session, 0), .limits = &w->limits, .on_end = on_postcopy_end, .arg = w};
+
+	return postcopy_tx_start(&conf, w->blocks, w->n_blocks, todo, &w->ptx, e);
+}
+
+/* What was dirty when the guest was stopped: the target gives back what it holds of it, before its QEMU looks into RAM. */
+static int step_postpone(struct worker *w, struct err *e)
+{
+	struct control_msg msg = {.type = CT_POSTPONED};
+	struct bitmap todo[RAM_BLOCKS_MAX] = {0};
+	int rc;
+
+	if (!w->postcopy)
+		return 0;
+	if (w->lazy)
+		xfer_tx_take_postponed(w->tx, todo);
+	for (unsigned b = 0; w->lazy && b < w->n_blocks; b++)
+		msg.n_postponed += bitmap_count(&todo[b]);
+	w->lazy = msg.n_postponed > 0;
+	rc = session_send(w->session, &msg, e);
+	if (rc == 0 && w->lazy)
+		rc = postcopy_send_list(session_data(w->session, 0), todo, w->n_blocks, e);
+	if (rc == 0 && w->lazy)
+		rc = postcopy_begin(w, todo, e);
+	for (unsigned b = 0; b < RAM_BLOCKS_MAX; b++)
+		bitmap_fini(&todo[b]);
 	return rc;
 }
 
@@ -331,6 +388,59 @@ static int step_owner(struct worker *w, struct err *e)
 	return 0;
 }
 
+/* Why it broke off: the pages' channel knows better than the control channel, which is broken off after it. */
+static bool on_postcopy_failed(void *arg)
+{
+	struct worker *w = arg;
+
+	return postcopy_tx_failed(w->ptx, NULL) != 0;
+}
+
+static void say_postcopy(struct worker *w)
+{
+	struct control_msg msg = {.type = CT_NOTE};
+	struct control_note *n = &msg.note;
+	struct xfer_stats st = {0};
+	uint64_t left = 0;
+	double s = (double)(worker_now_us() - w->stats.postcopy_us) / 1e6;
+
+	postcopy_tx_stats(w->ptx, &st, &left);
+	n->round = (uint16_t)w->round;
+	n->percent = (uint8_t)(100 - (st.dirty_pages ? left * 100 / st.dirty_pages : 0));
+	n->ram_bytes = w->stats.sum.ram_bytes + st.ram_bytes;
+	n->wire_bytes = w->stats.sum.wire_bytes + st.ram_bytes;
+	n->rate_bps = s > 0 ? (uint64_t)((double)st.ram_bytes / s) : 0;
+	n->left_ms = n->rate_bps ? (uint32_t)((double)left * WIRE_PAGE_BYTES * 1000 / (double)n->rate_bps) : 0;
+	n->blackout_ms = w->stats.blackout_ms;
+	worker_say_progress(w, n);
+	session_send(w->session, &msg, NULL);
+}
+
+/* The guest runs at the target. Ends with the target's word that it has all, or with the connection. */
+static int step_postcopy(struct worker *w, struct err *e)
+{
+	struct control_msg msg = {.type = CT_COUNT};
+	struct xfer_stats st = {0};
+	uint64_t left;
+	int rc;
+
+	if (!w->lazy)
+		return 0;
+	w->overtaken = true;
+	w->stats.postcopy_us = worker_now_us();
+	worker_phase(w, PHASE_POSTCOPY);
+	do {
+		say_postcopy(w);
+		rc = worker_wait(w, on_postcopy_failed, w, CT_WHOLE, &msg, POSTCOPY_SAY_MS, e);
+	} while ((rc == -ETIMEDOUT || rc == 0) && msg.type != CT_WHOLE && !on_postcopy_failed(w));
+	if (msg.type != CT_WHOLE)
+		return postcopy_tx_failed(w->ptx, e) ?: rc;
+	postcopy_tx_stats(w->ptx, &st, &left);
+	worker_add_round(w, &st);
+	w->stats.postcopy_pages = st.dirty_pages;
+	return 0;
+}
+
 static int step_gone(struct worker *w, struct err *e)
 {
 	struct control_msg msg = {.type = CT_GONE, .blackout_ms = w->stats.blackout_ms};
@@ -362,11 +472,13 @@ static const struct step steps[] = {
 	{"stop", PHASE_SUSPEND, step_stop},
 	{"last-round", PHASE_SUSPEND, step_last_round},
 	{"digest", PHASE_SUSPEND, step_digest},
+	{"postpone", PHASE_SUSPEND, step_postpone},
 	{"device-state", PHASE_SUSPEND, step_device_state},
 	{"loaded", PHASE_SUSPEND, step_loaded},
 	{"offer", PHASE_HANDOFF, step_offer},
 	{"commit", PHASE_HANDOFF, step_commit},
 	{"owner", PHASE_HANDOFF, step_owner},
+	{"postcopy", PHASE_HANDOFF, step_postcopy},
 	{"gone", PHASE_HANDOFF, step_gone},
 	{"quit", PHASE_HANDOFF, step_quit},
 };
@@ -401,6 +513,13 @@ static enum outcome rollback_committed(struct worker *w, int rc, struct err *e)
 
 	if (w->state == HO_GONE) /* policyd asked and was faster */
 		return OUTCOME_MOVED;
+	if (w->overtaken) {
+		err_wrap(e,
+			"the guest runs at %s, but part of its memory is still here: keep this host and its QEMU as they are, and it "
+			"goes on as soon as both ends are connected again",
+			w->conf.peer);
+		return OUTCOME_IN_DOUBT;
+	}
 	if (rc == -ECONNABORTED || w->state == HO_ABORT) {
 		if (worker_record(w, HO_ABORT, &why) == 0) {
 			resume(w, &why);
@@ -440,4 +559,72 @@ static enum outcome rollback(struct worker *w, int rc, struct err *e)
 	return OUTCOME_STAYED;
 }
 
+/* ---- going on with a post-copy that was cut off -------------------------------------------------------------------- */
+
+/* No monitor: the guest stands here for good, and only its RAM file is read. */
+static int step_again(struct worker *w, struct err *e)
+{
+	struct journal_entry entry;
+	int rc = journal_read(w->conf.state_dir, w->conf.uuid, w->conf.epoch, HO_SOURCE, &entry, e);
+
+	if (rc)
+		return rc;
+	w->state = entry.state;
+	w->committed = w->stopped = w->overtaken = w->fixed = w->lazy = true;
+	if (w->state != HO_OFFERED)
+		return err_set(e, EPROTO, "hand-off: the source is %s: there is no post-copy to go on with",
+			handoff_name(w->state));
+	return ram_find(w->conf.pid, w->conf.ram_dir, w->conf.uuid, w->blocks, &w->n_blocks, e);
+}
+
+static int add_todo(void *arg, unsigned block, uint64_t first, uint64_t n, struct err *e)
+{
+	struct bitmap *todo = arg;
+
+	(void)e;
+	bitmap_set_range(&todo[block], first, first + n);
+	return 0;
+}
+
+static int step_list(struct worker *w, struct err *e)
+{
+	struct bitmap todo[RAM_BLOCKS_MAX] = {0};
+	uint64_t n_pages[RAM_BLOCKS_MAX] = {0};
+	int rc = 0;
+
+	for (unsigned b = 0; rc == 0 && b < w->n_blocks; b++) {
+		n_pages[b] = w->blocks[b].bytes / WIRE_PAGE_BYTES;
+		if (bitmap_init(&todo[b], n_pages[b]))
+			rc = err_set(e, ENOMEM, "out of memory");
+	}
+	if (rc == 0)
+		rc = postcopy_take_list(session_data(w->session, 0), n_pages, w->n_blocks, add_todo, todo, e);
+	if (rc == 0)
+		rc = postcopy_begin(w, todo, e);
+	for (unsigned b = 0; b < RAM_BLOCKS_MAX; b++)
+		bitmap_fini(&todo[b]);
+	return rc;
+}
+
+static int step_quit_again(struct worker *w, struct err *e)
+{
+	(void)e;
+	if (vm_open(&w->vm, &w->loop, w->conf.qmp, ANSWER_MS, NULL) == 0)
+		vm_quit(&w->vm, NULL);
+	return 0;
+}
+
+static const struct step resume_steps[] = {
+	{"again", PHASE_PREPARE, step_again},
+	{"connect", PHASE_PREPARE, step_connect},
+	{"hello", PHASE_PREPARE, step_hello},
+	{"channels", PHASE_PREPARE, step_channels},
+	{"list", PHASE_PREPARE, step_list},
+	{"postcopy", PHASE_HANDOFF, step_postcopy},
+	{"gone", PHASE_HANDOFF, step_gone},
+	{"quit", PHASE_HANDOFF, step_quit_again},
+};
+
+const struct role source_resume_role = {
+	.steps = resume_steps, .n_steps = sizeof(resume_steps) / sizeof(resume_steps[0]), .rollback = rollback};
 const struct role source_role = {.steps = steps, .n_steps = sizeof(steps) / sizeof(steps[0]), .rollback = rollback};

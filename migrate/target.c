@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include "migrate/codec.h"
+#include "migrate/journal.h"
 #include "migrate/worker.h"
 
 #define CONNECT_MS 60000 /* the reservation's life without a connection (docs/peers.md) */
 #define CHANNELS_MS 15000
+#define POSTCOPY_LOOK_MS 1000
 #define ANSWER_MS 20000
 #define FAREWELL_MS 5000
 
@@ -107,6 +109,14 @@ static int check_hello(const struct worker *w, const struct control_hello *h, st
 	return check_blocks(w, h, e);
 }
 
+static int open_missing(struct worker *w, struct err *e)
+{
+	const struct missing_conf conf = {
+		.pid = w->conf.pid, .blocks = w->blocks, .n_blocks = w->n_blocks, .run_dir = w->conf.run_dir};
+
+	return missing_open(&conf, &w->missing, e);
+}
+
 static int step_hello(struct worker *w, struct err *e)
 {
 	struct control_msg msg, answer = {.type = CT_WELCOME};
@@ -117,12 +127,15 @@ static int step_hello(struct worker *w, struct err *e)
 		rc = control_version_choose(msg.hello.version_low, msg.hello.version_high, &answer.welcome.version, e);
 	if (rc == 0)
 		rc = check_hello(w, &msg.hello, e);
+	w->postcopy = msg.hello.postcopy;
+	if (rc == 0 && w->postcopy != w->conf.resume && !w->missing)
+		rc = open_missing(w, e);
 	if (rc)
 		return rc;
 	w->was_paused |= msg.hello.was_paused;
 	w->n_channels = msg.hello.n_channels < most ? msg.hello.n_channels : most;
 	answer.welcome.n_channels = (uint16_t)w->n_channels;
-	answer.welcome.codecs = CODEC_ALL;
+	answer.welcome.codecs = CODEC_ALL | (w->postcopy ? CODEC_POSTCOPY : 0);
 	snprintf(answer.welcome.qemu, sizeof(answer.welcome.qemu), "%s", w->qemu);
 	return session_send(w->session, &answer, e);
 }
@@ -192,6 +205,55 @@ static int step_full(struct worker *w, struct err *e)
 	if (rc == 0 && memcmp(full, w->stats.digest, sizeof(full)) != 0)
 		rc = err_set(e, EBADMSG, "the RAM files do not hold what landed: the full digest differs");
 	return rc;
+}
+
+static void on_postcopy_end(void *arg)
+{
+	struct worker *w = arg;
+	const uint64_t one = 1;
+
+	if (write(session_event_fd(w->session), &one, sizeof(one)) < 0)
+		return; /* it is readable already */
+}
+
+static int postcopy_begin(struct worker *w, struct err *e)
+{
+	const struct postcopy_conf conf = {
+		.conn = session_data(w->session, 0), .limits = &w->limits, .on_end = on_postcopy_end, .arg = w};
+
+	w->stats.postcopy_pages = missing_left(w->missing);
+	return postcopy_rx_start(&conf, w->missing, w->blocks, w->n_blocks, &w->prx, e);
+}
+
+static int on_missing(void *arg, unsigned block, uint64_t first, uint64_t n, struct err *e)
+{
+	struct worker *w = arg;
+
+	return missing_want(w->missing, block, first, n, e);
+}
+
+/* Which pages come after the guest. From here on, and QEMU's device state comes next, whoever touches one waits for it. */
+static int step_postpone(struct worker *w, struct err *e)
+{
+	struct control_msg msg;
+	uint64_t n_pages[RAM_BLOCKS_MAX];
+	int rc;
+
+	if (!w->postcopy)
+		return 0;
+	rc = worker_recv(w, CT_POSTPONED, &msg, worker_dark_ms(w), e);
+	if (rc || !msg.n_postponed)
+		return rc;
+	w->lazy = true;
+	for (unsigned b = 0; b < w->n_blocks; b++)
+		n_pages[b] = w->blocks[b].bytes / WIRE_PAGE_BYTES;
+	rc = missing_arm(w->missing, e);
+	if (rc == 0)
+		rc = postcopy_take_list(session_data(w->session, 0), n_pages, w->n_blocks, on_missing, w, e);
+	if (rc)
+		return rc;
+	missing_seal(w->missing);
+	return postcopy_begin(w, e);
 }
 
 static bool on_incoming_end(void *arg)
@@ -275,7 +337,7 @@ static int step_commit(struct worker *w, struct err *e)
 
 static int step_own(struct worker *w, struct err *e)
 {
-	return worker_record(w, HO_OWNER, e);
+	return worker_record(w, w->lazy ? HO_PARTIAL : HO_OWNER, e);
 }
 
 static int step_resume(struct worker *w, struct err *e)
@@ -290,6 +352,8 @@ static int step_owner(struct worker *w, struct err *e)
 	struct control_msg msg = {.type = CT_OWNER};
 
 	(void)e;
+	if (!w->session) /* a post-copy that was over when this worker looked */
+		return 0;
 	w->stats.owner_us = worker_now_us();
 	msg.owner.resume_us = (uint32_t)(w->stats.owner_us - w->stats.stop_us);
 	msg.owner.running = !w->was_paused && !w->conf.leave_paused;
@@ -303,6 +367,39 @@ static int step_announce(struct worker *w, struct err *e)
 	if (!w->was_paused && !w->conf.leave_paused)
 		vm_announce(&w->vm, NULL); /* a guest without networks has nobody to tell */
 	return 0;
+}
+
+static bool on_postcopy_over(void *arg)
+{
+	struct worker *w = arg;
+
+	return !missing_left(w->missing) || postcopy_rx_failed(w->prx, NULL);
+}
+
+/* The guest runs, and what it lacks comes. Without a limit of time: the source keeps it, and the connection's own limit tells when it is lost. */
+static int step_postcopy(struct worker *w, struct err *e)
+{
+	struct control_msg msg = {.type = CT_WHOLE};
+	int rc;
+
+	if (!w->lazy)
+		return w->missing ? missing_finish(w->missing, e) : 0;
+	w->stats.postcopy_us = worker_now_us();
+	worker_phase(w, PHASE_POSTCOPY);
+	do
+		rc = worker_wait(w, on_postcopy_over, w, CT_COUNT, NULL, POSTCOPY_LOOK_MS, e);
+	while (rc == -ETIMEDOUT && !on_postcopy_over(w));
+	if (missing_left(w->missing))
+		return postcopy_rx_failed(w->prx, e) ?: rc;
+	w->stats.postcopy_faults = postcopy_rx_faults(w->prx);
+	postcopy_rx_free(w->prx);
+	w->prx = NULL;
+	rc = missing_finish(w->missing, e);
+	if (rc == 0)
+		rc = worker_record(w, HO_OWNER, e);
+	if (rc == 0)
+		session_send(w->session, &msg, NULL); /* if it is lost the source's policyd asks */
+	return rc;
 }
 
 /* GONE brings the source's measure of the blackout; without it ours, from COMMIT on, is all we know. */
@@ -327,6 +424,7 @@ static const struct step steps[] = {
 	{"receive", PHASE_TRANSFER, step_receive},
 	{"root", PHASE_SUSPEND, step_root},
 	{"full", PHASE_SUSPEND, step_full},
+	{"postpone", PHASE_SUSPEND, step_postpone},
 	{"device-state", PHASE_SUSPEND, step_device_state},
 	{"loaded", PHASE_SUSPEND, step_loaded},
 	{"commit", PHASE_HANDOFF, step_commit},
@@ -334,6 +432,7 @@ static const struct step steps[] = {
 	{"resume", PHASE_HANDOFF, step_resume},
 	{"owner", PHASE_HANDOFF, step_owner},
 	{"announce", PHASE_HANDOFF, step_announce},
+	{"postcopy", PHASE_HANDOFF, step_postcopy},
 	{"farewell", PHASE_HANDOFF, step_farewell},
 };
 
@@ -351,6 +450,18 @@ static enum outcome rollback(struct worker *w, int rc, struct err *e)
 		return OUTCOME_MOVED;
 	}
 	worker_better_reason(w, rc, e);
+	if (w->state == HO_PARTIAL) {
+		err_wrap(e,
+			"the guest is here, but %llu MiB of its memory are still at %s: it waits wherever it needs them, and goes on as soon "
+			"as both ends are connected again",
+			w->missing ? (unsigned long long)(missing_left(w->missing) * WIRE_PAGE_BYTES >> 20) : 0,
+			w->conf.peer);
+		return OUTCOME_IN_DOUBT;
+	}
+	if (w->conf.resume) { /* nothing of ours has begun */
+		worker_abort_peer(w, e);
+		return w->state == HO_REFUSED ? OUTCOME_STAYED : OUTCOME_IN_DOUBT;
+	}
 	if (w->state != HO_NONE && worker_record(w, HO_REFUSED, &why) != 0 && w->state != HO_REFUSED) {
 		/* Nothing may be said to the source that is not durable: it asks, and policyd answers. */
 		err_wrap(e, "%s; in doubt until it can be recorded; first", why.msg);
@@ -361,4 +472,67 @@ static enum outcome rollback(struct worker *w, int rc, struct err *e)
 	return OUTCOME_STAYED;
 }
 
+/* ---- going on with a post-copy that was cut off -------------------------------------------------------------------- */
+
+/* No monitor: QEMU's main thread may be one of those that wait. */
+static int step_again(struct worker *w, struct err *e)
+{
+	struct journal_entry entry;
+	struct missing_conf conf = {.pid = w->conf.pid, .blocks = w->blocks, .run_dir = w->conf.run_dir};
+	int rc = journal_read(w->conf.state_dir, w->conf.uuid, w->conf.epoch, HO_TARGET, &entry, e);
+
+	if (rc)
+		return rc;
+	w->state = entry.state;
+	w->fixed = w->alone = w->lazy = w->postcopy = true;
+	if (w->state != HO_PARTIAL)
+		return err_set(e, EPROTO, "hand-off: the target is %s: there is no post-copy to go on with",
+			handoff_name(w->state));
+	rc = ram_find(w->conf.pid, w->conf.ram_dir, w->conf.uuid, w->blocks, &w->n_blocks, e);
+	conf.n_blocks = w->n_blocks;
+	return rc ? rc : missing_reopen(&conf, &w->missing, e);
+}
+
+static int step_channel(struct worker *w, struct err *e)
+{
+	const struct control_msg ready = {.type = CT_READY};
+	int rc = session_accept_data(w->session, w->n_channels, CHANNELS_MS, e);
+
+	return rc ? rc : session_send(w->session, &ready, e);
+}
+
+static int step_list(struct worker *w, struct err *e)
+{
+	int rc = postcopy_send_list(session_data(w->session, 0), missing_bitmaps(w->missing), w->n_blocks, e);
+
+	return rc ? rc : postcopy_begin(w, e);
+}
+
+/* The worker before us may have died before it let the guest run. */
+static int step_run_again(struct worker *w, struct err *e)
+{
+	char status[32];
+	int rc = vm_open(&w->vm, &w->loop, w->conf.qmp, ANSWER_MS, e);
+
+	if (rc == 0)
+		rc = vm_status(&w->vm, status, e);
+	if (rc == 0 && strcmp(status, "running") != 0)
+		rc = step_resume(w, e);
+	return rc;
+}
+
+static const struct step resume_steps[] = {
+	{"again", PHASE_PREPARE, step_again},
+	{"listen", PHASE_PREPARE, step_listen},
+	{"accept", PHASE_PREPARE, step_accept},
+	{"hello", PHASE_PREPARE, step_hello},
+	{"channels", PHASE_PREPARE, step_channel},
+	{"list", PHASE_PREPARE, step_list},
+	{"postcopy", PHASE_HANDOFF, step_postcopy},
+	{"run", PHASE_HANDOFF, step_run_again},
+	{"farewell", PHASE_HANDOFF, step_farewell},
+};
+
+const struct role target_resume_role = {
+	.steps = resume_steps, .n_steps = sizeof(resume_steps) / sizeof(resume_steps[0]), .rollback = rollback};
 const struct role target_role = {.steps = steps, .n_steps = sizeof(steps) / sizeof(steps[0]), .rollback = rollback};

@@ -10,12 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "migrate/inject.h"
 #include "migrate/maps.h"
 #include "migrate/uffd_abi.h"
+#include "migrate/uffd_make.h"
 
 #define REGIONS 4096
 #define ARM_STEP_BYTES (1ULL << 30) /* QEMU's mmap lock is held for this much at a time */
@@ -29,39 +28,6 @@ struct uffd {
 };
 
 /* ---- making it --------------------------------------------------------------------------------------------- */
-
-static int pidfd_take(pid_t pid, int their_fd, struct err *e)
-{
-	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, their_fd, 0);
-	int code = errno;
-
-	if (pidfd >= 0)
-		close(pidfd);
-	return fd < 0 ? err_set(e, code, "cannot fetch the userfaultfd from QEMU: %s", strerror(code)) : fd;
-}
-
-/* A userfaultfd of process @pid that only we hold, or -errno. */
-static int uffd_make(pid_t pid, struct err *e)
-{
-	const uint64_t flags[6] = {O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY};
-	struct inject *in = NULL;
-	int64_t theirs = -1, unused;
-	int fd = -1, ret = inject_open(pid, &in, e);
-
-	if (!ret)
-		ret = inject_call(in, SYS_userfaultfd, flags, &theirs, e);
-	if (!ret && theirs < 0)
-		ret = err_set(e, (int)-theirs, "userfaultfd in QEMU: %s", strerror((int)-theirs));
-	if (!ret) {
-		fd = pidfd_take(pid, (int)theirs, e);
-		ret = fd < 0 ? fd : 0;
-		/* In any case: a descriptor left behind would keep the guest slow after us. */
-		inject_call(in, SYS_close, (const uint64_t[6]){(uint64_t)theirs}, &unused, NULL);
-	}
-	inject_close(in);
-	return ret ? ret : fd;
-}
 
 static int uffd_register(struct uffd *u, struct err *e)
 {
@@ -232,7 +198,7 @@ int tracker_uffd_open(pid_t pid, const struct ram_block *blocks, unsigned n_bloc
 	else
 		ret = maps_check_blocks(pid, blocks, n_blocks, e);
 	if (!ret) {
-		u->fd = uffd_make(pid, e);
+		u->fd = uffd_make(pid, UFFD_USER_MODE_ONLY, NULL, e);
 		ret = u->fd < 0 ? u->fd : uffd_register(u, e);
 	}
 	if (ret)

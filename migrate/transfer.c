@@ -180,10 +180,17 @@ static int transfer_round(struct worker *w, struct err *e)
 	w->round++;
 	if (atomic_load(&w->suspend))
 		return 0;
-	if (verdict == PRECOPY_WILL_NOT_CONVERGE)
-		return will_not_converge(w, NULL, e);
+	rc = 0;
 	if (verdict == PRECOPY_SLOW)
-		return slow_down(w, precopy_slow(v), e);
+		rc = slow_down(w, precopy_slow(v), e);
+	else if (verdict == PRECOPY_WILL_NOT_CONVERGE)
+		rc = will_not_converge(w, NULL, e);
+	if (rc == -EAGAIN && w->postcopy) { /* what is left is sent after it */
+		w->lazy = true;
+		return 0;
+	}
+	if (rc)
+		return rc;
 	return verdict == PRECOPY_AGAIN;
 }
 

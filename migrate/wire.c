@@ -94,6 +94,8 @@ static const struct type_rule rules[] = {
 	[WIRE_BARRIER] = {"BARRIER", WIRE_FLAG_LAST, 0, 0, 16, 0, 0},
 	[WIRE_LANDED] = {"LANDED", WIRE_FLAG_LAST, 0, 0, 16, 0, 0},
 	[WIRE_KEEPALIVE] = {"KEEPALIVE", 0, 0, 0, 0, 0, 0},
+	[WIRE_WANTED] = {"WANTED", WIRE_FLAG_LAST, 0, WIRE_RUNS_MAX, 0, WIRE_RUN_BYTES, 0},
+	[WIRE_FETCH] = {"FETCH", 0, 1, 1, 0, WIRE_RUN_BYTES, 0},
 };
 
 void wire_header_encode(const struct wire_header *h, uint8_t out[WIRE_HEADER_BYTES])

@@ -45,6 +45,8 @@ enum wire_type {
 	WIRE_BARRIER = 5,
 	WIRE_LANDED = 6,
 	WIRE_KEEPALIVE = 7,
+	WIRE_WANTED = 8,     /* post-copy: these pages are missing at the target */
+	WIRE_FETCH = 9,      /* post-copy: somebody waits for this page */
 	WIRE_OPTIONAL = 128, /* this and above: skipped when unknown */
 };
 enum wire_codec { WIRE_RAW = 0, WIRE_LZ4 = 1, WIRE_ZSTD = 2, WIRE_CODECS };

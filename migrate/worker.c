@@ -24,7 +24,8 @@ static const char *const phase_names[] = {[PHASE_CHECKS] = "checks",
 	[PHASE_PREPARE] = "prepare",
 	[PHASE_TRANSFER] = "transfer",
 	[PHASE_SUSPEND] = "suspend",
-	[PHASE_HANDOFF] = "hand-off"};
+	[PHASE_HANDOFF] = "hand-off",
+	[PHASE_POSTCOPY] = "postcopy"};
 
 int64_t worker_now_us(void)
 {
@@ -537,6 +538,9 @@ static int worker_init(struct worker *w, struct err *e)
 
 static void worker_fini(struct worker *w)
 {
+	postcopy_tx_free(w->ptx);
+	postcopy_rx_free(w->prx);
+	missing_free(w->missing);
 	xfer_tx_free(w->tx);
 	xfer_rx_free(w->rx);
 	if (w->has_tracker)
@@ -552,7 +556,9 @@ static void worker_fini(struct worker *w)
 
 int worker_run(const struct worker_conf *conf, struct boss *boss, const char *faults)
 {
-	const struct role *role = conf->role == HO_SOURCE ? &source_role : &target_role;
+	const struct role *role = conf->role == HO_SOURCE ? conf->resume ? &source_resume_role : &source_role
+		: conf->resume                            ? &target_resume_role
+							  : &target_role;
 	struct worker *w = calloc(1, sizeof(*w));
 	struct err e = {0};
 	enum outcome outcome;

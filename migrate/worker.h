@@ -13,6 +13,7 @@
 #include "migrate/fault.h"
 #include "migrate/handoff.h"
 #include "migrate/loop.h"
+#include "migrate/postcopy.h"
 #include "migrate/precopy.h"
 #include "migrate/relay.h"
 #include "migrate/session.h"
@@ -23,7 +24,7 @@
 #include "migrate/worker_conf.h"
 #include "migrate/xfer.h"
 
-enum phase { PHASE_CHECKS = 1, PHASE_PREPARE, PHASE_TRANSFER, PHASE_SUSPEND, PHASE_HANDOFF };
+enum phase { PHASE_CHECKS = 1, PHASE_PREPARE, PHASE_TRANSFER, PHASE_SUSPEND, PHASE_HANDOFF, PHASE_POSTCOPY };
 enum outcome { OUTCOME_STAYED, OUTCOME_MOVED, OUTCOME_IN_DOUBT };
 
 struct worker_stats {                                  /* of the "done" line */
@@ -33,7 +34,10 @@ struct worker_stats {                                  /* of the "done" line */
 	uint64_t dirty_bps, device_bytes;
 	uint8_t digest[XFER_DIGEST_BYTES];
 	bool has_digest, verified_full;
-	unsigned blackout_ms; /* measured; at the target what the source says in GONE */
+	int64_t postcopy_us;      /* when the guest ran at the target before its memory was there */
+	uint64_t postcopy_pages;  /* that came after it */
+	uint64_t postcopy_faults; /* target: that somebody waited for */
+	unsigned blackout_ms;     /* measured; at the target what the source says in GONE */
 };
 
 struct worker {
@@ -74,6 +78,12 @@ struct worker {
 	struct xfer_rx *rx;
 	unsigned round;
 	struct precopy_view view; /* source: what the pre-copy rule knows (transfer.c) */
+	bool postcopy;            /* both sides agreed that it may be: HELLO's flag */
+	bool lazy;                /* it is: part of RAM comes after the guest */
+	bool overtaken;           /* source: the guest runs at the target; nothing makes it run here again */
+	struct missing *missing;  /* target */
+	struct postcopy_tx *ptx;
+	struct postcopy_rx *prx;
 	struct throttle throttle; /* source: how the guest is slowed for that */
 	bool looked;              /* a sample was taken within this round */
 	int64_t said_us;          /* when progress was told last */
@@ -91,7 +101,7 @@ struct role {
 	unsigned n_steps;
 	enum outcome (*rollback)(struct worker *w, int rc, struct err *e);
 };
-extern const struct role source_role, target_role;
+extern const struct role source_role, target_role, source_resume_role, target_resume_role;
 
 /* The whole life: steps, rollback, "done" line, clean-up. @faults: see fault.h; may be NULL. */
 int worker_run(const struct worker_conf *conf, struct boss *boss, const char *faults);

@@ -42,6 +42,8 @@ static const struct key keys[] = {
 	KEY("verify_full", KIND_BOOL, NEED_NO, verify_full),
 	KEY("leave_paused", KIND_BOOL, NEED_NO, leave_paused),
 	KEY("suspend", KIND_BOOL, NEED_NO, suspend),
+	KEY("postcopy", KIND_BOOL, NEED_NO, postcopy),
+	KEY("resume", KIND_BOOL, NEED_NO, resume),
 	KEY("patient", KIND_BOOL, NEED_NO, patient),
 	KEY("was_paused", KIND_BOOL, NEED_NO, was_paused),
 	KEY("lift_path", KIND_TEXT, NEED_NO, lift_path),
@@ -186,6 +188,8 @@ int worker_conf_parse(const json_t *j, enum worker_verb verb, struct worker_conf
 		rc = err_set(e, EINVAL, "start: \"peer\" or \"tls\" is missing");
 	if (rc == 0 && out->role == HO_SOURCE && verb == WORKER_RUN && (!out->port || !out->address[0]))
 		rc = err_set(e, EINVAL, "start: a source needs \"address\" and \"port\"");
+	if (rc == 0 && out->postcopy && (out->suspend || out->verify_full))
+		rc = err_set(e, EINVAL, "start: \"postcopy\" goes with neither \"suspend\" nor \"verify_full\"");
 	if (rc == 0 && (out->n_channels > 16 || out->max_rounds == 0))
 		rc = err_set(e, EINVAL, "start: \"channels\" is above 16, or \"max_rounds\" is 0");
 	return rc;

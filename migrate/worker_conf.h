@@ -27,6 +27,8 @@ struct worker_conf {
 	uint64_t bandwidth_bps;
 	unsigned max_blackout_ms, max_rounds, throttle_max;
 	bool compress, verify_full, leave_paused, was_paused, suspend, patient;
+	bool postcopy; /* source: when it does not converge, stop it and send the rest after it */
+	bool resume;   /* go on with a post-copy that was cut off */
 	unsigned n_disks_direct;
 	char devices[512]; /* ids of the devices that the definition gives it, with spaces between; "" = not said */
 	char lift_path[PATH_MAX],

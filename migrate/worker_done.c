@@ -51,6 +51,10 @@ static json_t *stats_json(const struct worker *w)
 			"drain_ms", (double)s->sum.drain_us / 1000));
 	if (w->conf.role == HO_SOURCE && s->stop_us)
 		add_rounds(s, j);
+	if (s->postcopy_us)
+		json_object_update_new(j,
+			json_pack("{s:I, s:I}", "postcopy_pages", (json_int_t)s->postcopy_pages, "postcopy_faults",
+				(json_int_t)s->postcopy_faults));
 	if (w->throttle.most)
 		json_object_update_new(j,
 			json_pack("{s:i, s:f}", "throttle_percent", (int)w->throttle.most, "throttled_ms",

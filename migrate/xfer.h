@@ -59,6 +59,10 @@ int xfer_tx_open(const struct xfer_tx_conf *conf, struct xfer_tx **out, struct e
 int xfer_tx_round(struct xfer_tx *tx, bool last, struct xfer_stats *out, struct err *e);
 /* Root digest over all chunks as they were last sent (XXH3-128), comparable with xfer_rx_digest. */
 void xfer_tx_digest(const struct xfer_tx *tx, uint8_t out[XFER_DIGEST_BYTES]);
+/* Before the last round: it sends no page, only that some became holes. Afterwards xfer_tx_take_postponed hands out what was dirty (4096 octets a bit,
+ * one bitmap a block; the caller's, bitmap_fini). */
+void xfer_tx_postpone(struct xfer_tx *tx);
+void xfer_tx_take_postponed(struct xfer_tx *tx, struct bitmap out[RAM_BLOCKS_MAX]);
 void xfer_tx_free(struct xfer_tx *tx);
 
 struct xfer_rx_conf {

@@ -82,6 +82,12 @@ void xfer_group_stop(struct xfer_group *g)
 	join_all(g);
 }
 
+void xfer_group_join(struct xfer_group *g)
+{
+	if (g->n_threads)
+		join_all(g);
+}
+
 void xfer_group_fini(struct xfer_group *g)
 {
 	xfer_group_stop(g);

@@ -32,6 +32,8 @@ int xfer_group_init(
 int xfer_group_start(struct xfer_group *g, void *(*run)(void *), void *args[], struct err *e);
 /* Stop and join the threads (aborting the channels where they have not ended by themselves). May be called twice. */
 void xfer_group_stop(struct xfer_group *g);
+/* Join threads that end by themselves; the channels stay as they are. */
+void xfer_group_join(struct xfer_group *g);
 void xfer_group_fini(struct xfer_group *g);
 
 /* Channel thread: this channel failed. The first one counts; everyone wakes up. */

@@ -18,7 +18,7 @@ bool tx_next_chunk(struct xfer_tx *tx, struct tx_chunk *out)
 
 	out->n_runs = out->n_pages = 0;
 	pthread_mutex_lock(&tx->cursor_lock);
-	while (tx->block < tx->n_io && out->n_pages < WIRE_PAGES_MAX) {
+	while (!tx->postpone && tx->block < tx->n_io && out->n_pages < WIRE_PAGES_MAX) {
 		if (!bitmap_next_run(&tx->todo[tx->block], tx->page, &start, &end)) {
 			if (out->n_pages)
 				break; /* a chunk holds pages of one block */
@@ -240,6 +240,23 @@ int xfer_tx_open(const struct xfer_tx_conf *conf, struct xfer_tx **out, struct e
 	else
 		*out = tx;
 	return ret;
+}
+
+void xfer_tx_postpone(struct xfer_tx *tx)
+{
+	pthread_mutex_lock(&tx->cursor_lock);
+	tx->postpone = true;
+	pthread_mutex_unlock(&tx->cursor_lock);
+}
+
+void xfer_tx_take_postponed(struct xfer_tx *tx, struct bitmap out[RAM_BLOCKS_MAX])
+{
+	xfer_group_join(
+		&tx->group); /* all threads are past the last barrier: joined, and the channels are the caller's */
+	for (unsigned b = 0; b < tx->n_io; b++) {
+		out[b] = tx->todo[b];
+		tx->todo[b] = (struct bitmap){0};
+	}
 }
 
 void xfer_tx_digest(const struct xfer_tx *tx, uint8_t out[XFER_DIGEST_BYTES])

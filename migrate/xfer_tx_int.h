@@ -45,6 +45,7 @@ struct xfer_tx {
 	uint32_t n_begun; /* rounds that threads may have begun */
 	unsigned n_busy;  /* threads still in it */
 	bool last;
+	bool postpone; /* the last round sends no pages */
 
 	pthread_mutex_t cursor_lock; /* for what follows: what to send next */
 	unsigned block;

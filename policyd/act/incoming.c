@@ -1,6 +1,7 @@
 /* Live move, the target's side: the job that receives a domain (what peers ask is in asked.c).
  *
  *	launch -> listen -> receive -> settle -> activate
+ *	                                 \-> postcopy -/   PARTIAL is there: the guest runs, and a worker waits for the rest of its memory
  *
  * The domain is an object of ours from the first moment (so that its room is taken and everybody can see it) but not in the store. Whatever ends the
  * worker, the journal decides in "settle": REFUSED is recorded, or OWNER is there already. Who asks for the outcome (abort, handoff-query) is
@@ -28,7 +29,7 @@
 #define SILENT_MS 120000     /* a worker that says nothing */
 #define SILENT_DARK_MS 30000 /* while the guest stands: the source's side gives up before, and asks */
 
-enum { IN_LAUNCH, IN_LISTEN, IN_RECEIVE, IN_SETTLE, IN_ACTIVATE, IN_COUNT };
+enum { IN_LAUNCH, IN_LISTEN, IN_RECEIVE, IN_SETTLE, IN_POSTCOPY, IN_ACTIVATE, IN_COUNT };
 
 struct waiter { /* an abort or handoff-query that waits for the journal */
 	TAILQ_ENTRY(waiter) link;
@@ -50,6 +51,7 @@ struct incoming {
 	struct worker *w;
 	struct event *timer, *left;
 	int left_fd;
+	enum handoff_state recording; /* REFUSED, or OWNER where its QEMU ended before all its memory was there */
 	bool connected, refused, owner, paused, is_restart, no_guest_agent;
 	struct err why;
 };
@@ -91,15 +93,22 @@ static void prepare_fail(struct incoming *in, const struct err *e)
 	in->prepare = NULL;
 }
 
-static void answer_waiters(struct incoming *in, const char *state)
+/* @answer is stolen. */
+static void answer_waiters_json(struct incoming *in, json_t *answer)
 {
 	struct waiter *wt;
 
 	while ((wt = TAILQ_FIRST(&in->waiters))) {
 		TAILQ_REMOVE(&in->waiters, wt, link);
-		peer_req_answer(wt->rq, json_pack("{s:s}", "state", state));
+		peer_req_answer(wt->rq, json_copy(answer));
 		free(wt);
 	}
+	json_decref(answer);
+}
+
+static void answer_waiters(struct incoming *in, const char *state)
+{
+	answer_waiters_json(in, json_pack("{s:s}", "state", state));
 }
 
 static void incoming_fini(struct job *j, const struct err *e)
@@ -157,8 +166,9 @@ static void refused(struct incoming *in)
 /* ---- settle: what does the journal say? --------------------------------------------------------------------------------- */
 
 static void record_refused(struct incoming *in);
+static void record(struct incoming *in, enum handoff_state to);
 
-static void on_refusal_recorded(void *arg, enum handoff_state found, const struct err *e)
+static void on_outcome_recorded(void *arg, enum handoff_state found, const struct err *e)
 {
 	struct incoming *in = arg;
 
@@ -167,9 +177,14 @@ static void on_refusal_recorded(void *arg, enum handoff_state found, const struc
 		return;
 	}
 	in->refs--;
-	if (!e->code) {
+	if (!e->code && in->recording == HO_REFUSED) {
 		refused(in);
-	} else if (e->code == EPROTO && found == HO_OWNER) {
+	} else if (e->code == EPROTO && found == HO_PARTIAL && in->j->dom->launched.pid) {
+		job_goto(in->j, IN_POSTCOPY);
+	} else if (e->code == EPROTO &&
+		found == HO_PARTIAL) { /* as any guest whose QEMU ends: there is nothing to bring together any more */
+		record(in, HO_OWNER);
+	} else if (!e->code || (e->code == EPROTO && found == HO_OWNER)) {
 		in->owner = true;
 		job_goto(in->j, IN_ACTIVATE);
 	} else {
@@ -180,15 +195,21 @@ static void on_refusal_recorded(void *arg, enum handoff_state found, const struc
 
 static void record_refused(struct incoming *in)
 {
-	struct journal_entry entry = {.epoch = in->epoch, .role = HO_TARGET, .state = HO_REFUSED};
+	record(in, HO_REFUSED);
+}
+
+static void record(struct incoming *in, enum handoff_state to)
+{
+	struct journal_entry entry = {.epoch = in->epoch, .role = HO_TARGET, .state = to};
 	struct dom *d = in->j->dom;
 	struct err e;
 
 	snprintf(entry.uuid, sizeof(entry.uuid), "%s", d->spec.uuid);
 	snprintf(entry.peer, sizeof(entry.peer), "%s", in->from);
 	snprintf(entry.domain, sizeof(entry.domain), "%s", d->spec.name);
+	in->recording = to;
 	in->refs++;
-	if (journal_record_async(d->p, &entry, on_refusal_recorded, in, &e) < 0) {
+	if (journal_record_async(d->p, &entry, on_outcome_recorded, in, &e) < 0) {
 		in->refs--;
 		plog(d->p, "%s: %s; trying again", d->spec.name, e.msg);
 		timer_ms(in, AGAIN_MS);
@@ -241,7 +262,7 @@ static int enter_settle(struct job *j, struct err *e)
 /* The journal is being asked already. */
 static bool settling(const struct incoming *in)
 {
-	return in->j->phase == IN_SETTLE || (in->is_restart && in->j->phase != IN_ACTIVATE);
+	return in->j->phase == IN_SETTLE || (in->is_restart && in->j->phase < IN_SETTLE);
 }
 
 static void settle(struct incoming *in, const struct err *why)
@@ -299,6 +320,12 @@ static void take_progress(struct incoming *in, const json_t *line)
 /* What a restart needs is on disk since before the first phase: the source may connect. */
 static void take_listening(struct incoming *in, int port)
 {
+	if (in->j->phase == IN_POSTCOPY) {
+		answer_waiters_json(in,
+			json_pack("{s:s, s:i, s:s, s:s}", "state", "PARTIAL", "port", port, "address",
+				in->j->p->conf->address, "token", in->token));
+		return;
+	}
 	prepare_answer(
 		in, json_pack("{s:i, s:s, s:s}", "port", port, "address", in->j->p->conf->address, "token", in->token));
 	timer_ms(in, CONNECT_MS);
@@ -324,7 +351,23 @@ static void on_worker_event(void *arg, struct worker *w, const char *event, cons
 		worker_guard(w, json_integer_value(json_object_get(line, "phase")) > 3 ? dark_ms(in) : SILENT_MS);
 		if (!strcmp(event, "progress"))
 			take_progress(in, line);
+		else if (json_integer_value(json_object_get(line, "phase")) == 6 && in->j->phase < IN_POSTCOPY)
+			job_goto(in->j, IN_POSTCOPY); /* this worker is at it already */
 	}
+}
+
+static void postcopy_again(struct incoming *in, const struct err *why)
+{
+	struct dom *d = in->j->dom;
+
+	snprintf(in->j->progress.text, sizeof(in->j->progress.text), "waits for %s, which has some of its memory",
+		in->from);
+	if (strcmp(d->last_error, why->msg) != 0)
+		plog(d->p, "%s: %s (if %s's memory of it is lost for good: end process %d, then start it anew)",
+			d->spec.name, why->msg, in->from, (int)d->launched.pid);
+	snprintf(d->last_error, sizeof(d->last_error), "%s", why->msg);
+	job_progressed(in->j);
+	timer_ms(in, AGAIN_MS);
 }
 
 static void on_worker_end(void *arg, const json_t *done, const char *how)
@@ -340,7 +383,10 @@ static void on_worker_end(void *arg, const json_t *done, const char *how)
 		in->j->result = json_incref(json_object_get(done, "stats"));
 	}
 	err_set(&e, EIO, "%s", error && *error ? error : done ? "the worker gave no reason" : how);
-	settle(in, &e);
+	if (in->j->phase == IN_POSTCOPY && !in->owner && in->j->dom->launched.pid)
+		postcopy_again(in, &e);
+	else
+		settle(in, &e);
 }
 
 static const struct worker_ops incoming_worker_ops = {on_worker_event, on_worker_end};
@@ -370,6 +416,30 @@ static int enter_listen(struct job *j, struct err *e)
 	return 0;
 }
 
+/* The guest runs, and waits where it needs what is not here yet. Until that is here: a worker that the source's can connect to. */
+static int enter_postcopy(struct job *j, struct err *e)
+{
+	struct incoming *in = j->priv;
+	struct worker_conf wc = {
+		.p = j->p, .domain = j->dom->spec.name, .verb = "run", .ops = &incoming_worker_ops, .arg = in};
+	const struct conf *c = j->p->conf;
+	struct err bad;
+
+	(void)e;
+	evtimer_del(in->timer);
+	if (in->w)
+		return 0;
+	wc.start = move_worker_line(j->dom, "target", in->from, in->epoch);
+	if (wc.start)
+		json_object_update_new(wc.start,
+			json_pack("{s:s, s:i, s:[i, i], s:s, s:b, s:b, s:b}", "address", c->address, "port", 0, "ports",
+				(int)c->migration.port_first, (int)c->migration.port_last, "token", in->token,
+				"leave_paused", in->paused, "was_paused", in->paused, "resume", 1));
+	if (worker_start(&wc, &in->w, &bad) < 0)
+		postcopy_again(in, &bad);
+	return 0;
+}
+
 static int enter_receive(struct job *j, struct err *e)
 {
 	(void)j;
@@ -391,6 +461,11 @@ static void on_timer_incoming(evutil_socket_t fd, short what, void *arg)
 	}
 	if (in->j->phase == IN_ACTIVATE) {
 		job_goto(in->j, IN_ACTIVATE);
+		return;
+	}
+	if (in->j->phase == IN_POSTCOPY) {
+		if (!in->w)
+			job_goto(in->j, IN_POSTCOPY);
 		return;
 	}
 	if (in->j->phase == IN_RECEIVE)
@@ -565,6 +640,8 @@ static void incoming_on_exit(struct job *j)
 	err_set(&e, ESRCH, "the target's QEMU ended%s%s", tail[0] ? ": " : "", tail);
 	if (j->phase == IN_ACTIVATE)
 		job_goto(j, IN_ACTIVATE);
+	else if (j->phase == IN_POSTCOPY && in->w)
+		worker_kill(in->w);
 	else if (in->w)
 		because(in, &e); /* the worker sees it too */
 	else if (!settling(in))
@@ -579,10 +656,11 @@ static const struct job_phase incoming_phases[IN_COUNT] = {
 	[IN_LISTEN] = {"listen", enter_listen, NULL, NO_CANCEL},
 	[IN_RECEIVE] = {"receive", enter_receive, NULL, NO_CANCEL},
 	[IN_SETTLE] = {"settle", enter_settle, NULL, NO_CANCEL},
+	[IN_POSTCOPY] = {"postcopy", enter_postcopy, NULL, NO_CANCEL},
 	[IN_ACTIVATE] = {"activate", enter_activate, NULL, NO_CANCEL},
 };
 
-static const unsigned incoming_numbers[IN_COUNT] = {2, 2, 3, 5, 5}; /* the source's phases, as it tells them */
+static const unsigned incoming_numbers[IN_COUNT] = {2, 2, 3, 5, 6, 5}; /* the source's phases, as it tells them */
 
 static const struct job_type incoming_type = {.kind = JOB_INCOMING,
 	.operation = "incoming",
@@ -599,6 +677,7 @@ static const struct job_phase settle_phases[IN_COUNT] = {
 	[IN_LISTEN] = {"settle", enter_settle, NULL, NO_CANCEL},
 	[IN_RECEIVE] = {"settle", enter_settle, NULL, NO_CANCEL},
 	[IN_SETTLE] = {"settle", enter_settle, NULL, NO_CANCEL},
+	[IN_POSTCOPY] = {"postcopy", enter_postcopy, NULL, NO_CANCEL},
 	[IN_ACTIVATE] = {"activate", enter_activate, NULL, NO_CANCEL},
 };
 

@@ -10,7 +10,7 @@
 #include "policyd/act/move.h"
 #include "policyd/act/slow.h"
 
-enum { PH_CHECKS, PH_TRIM, PH_PREPARE, PH_TRANSFER, PH_SUSPEND, PH_HANDOFF, PH_SETTLE, PH_COUNT };
+enum { PH_CHECKS, PH_TRIM, PH_PREPARE, PH_TRANSFER, PH_SUSPEND, PH_HANDOFF, PH_POSTCOPY, PH_SETTLE, PH_COUNT };
 
 enum live_end { END_OPEN, END_MOVED };
 

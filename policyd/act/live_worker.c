@@ -23,7 +23,7 @@ static void guard_dark(struct live *l)
 static void take_phase(struct live *l, const json_t *line)
 {
 	json_int_t ph = json_integer_value(json_object_get(line, "phase"));
-	unsigned to = ph == 3 ? PH_TRANSFER : ph == 4 ? PH_SUSPEND : ph == 5 ? PH_HANDOFF : 0;
+	unsigned to = ph == 3 ? PH_TRANSFER : ph == 4 ? PH_SUSPEND : ph == 5 ? PH_HANDOFF : ph == 6 ? PH_POSTCOPY : 0;
 
 	if (to <= l->j->phase)
 		return;
@@ -147,6 +147,8 @@ int live_enter_transfer(struct job *j, struct err *e)
 			json_pack("{s:s, s:i, s:s, s:b, s:b, s:b}", "address", l->address, "port", (int)l->port,
 				"token", l->token, "leave_paused", l->was_paused || l->rq.leave_paused, "was_paused",
 				l->was_paused, "suspend", l->rq.method == MOVE_WARM));
+	if (wc.start && l->rq.postcopy)
+		json_object_update_new(wc.start, json_pack("{s:b, s:b}", "postcopy", 1, "verify_full", 0));
 	if (wc.start) {
 		json_object_update(wc.start, j->limits);
 		slow_tell(d, wc.start);

@@ -16,9 +16,10 @@ struct move_request {
 	char host[CONF_NAME];
 	char name[NAME_MAX_LEN]; /* at the target; "" = the same */
 	enum move_method method;
-	uint64_t trim_bytes;       /* shrink to this many bytes first; 0 = do not */
-	bool keep;                 /* its definition stays here (kept.h) */
-	bool leave_paused;         /* live, warm: it stays suspended at the target until it is resumed there */
+	uint64_t trim_bytes; /* shrink to this many bytes first; 0 = do not */
+	bool keep;           /* its definition stays here (kept.h) */
+	bool leave_paused;   /* live, warm: it stays suspended at the target until it is resumed there */
+	bool postcopy;       /* live: where it does not converge it runs there before all of its memory is there */
 	struct move_limits limits; /* of a live move; what is not set is the configuration's */
 	struct origin origin;
 	char reason[256];

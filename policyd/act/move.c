@@ -203,6 +203,14 @@ static int refuse_at_once(struct dom *d, const struct move_request *rq, bool col
 		return err_set(e, EAGAIN, "%s: its QEMU does not answer just now; try again in a moment", name);
 	if (cold && !is_running(d) && d->state != DOM_INACTIVE && d->state != DOM_BOUND)
 		return err_set(e, EBUSY, "%s is %s; try again when that is over", name, domain_state_name(d->state));
+	if (rq->postcopy && (cold || rq->method == MOVE_WARM))
+		return err_set(e, EINVAL, "%s moves %s: --postcopy is for live moves", name, cold ? "cold" : "warm");
+	if (rq->postcopy && move_verify_full(d->p->conf))
+		return err_set(e, EINVAL,
+			"%s: with post-copy not all memory can be compared before the guest runs, which %s demands; migrate without --postcopy",
+			name,
+			d->p->conf->migration.verify_full ? "migration.verify = full"
+							  : "this kernel's way to track writes");
 	if (cold && rq->leave_paused)
 		return err_set(e, EINVAL,
 			"%s moves cold: it is started there, or only its definition moves; --paused is for live and warm moves",

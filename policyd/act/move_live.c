@@ -306,11 +306,13 @@ static const struct job_phase live_phases[PH_COUNT] = {
 	[PH_SUSPEND] = {"suspend", live_enter_nothing, live_cancel_worker, NULL},
 	[PH_HANDOFF] = {"hand-off", live_enter_nothing, NULL,
 		"the hand-off has begun and takes a fraction of a second"},
+	[PH_POSTCOPY] = {"postcopy", live_enter_nothing, NULL,
+		"its guest runs at the target already, and the rest of its memory follows: nothing can bring it back before that is there"},
 	[PH_SETTLE] = {"settle", enter_settle, NULL, "the outcome is being settled with the target"},
 };
 
-/* As operators know them: 1 checks, 2 the target is made, 3 transfer, 4 suspension, 5 hand-off. */
-static const unsigned live_numbers[PH_COUNT] = {1, 2, 2, 3, 4, 5, 5};
+/* As operators know them: 1 checks, 2 the target is made, 3 transfer, 4 suspension, 5 hand-off; 6 what follows it by post-copy. */
+static const unsigned live_numbers[PH_COUNT] = {1, 2, 2, 3, 4, 5, 6, 5};
 
 static const struct job_type live_type = {.kind = JOB_MIGRATE,
 	.operation = "migration",

@@ -3,7 +3,8 @@
  *	read -> NONE                -> resume
  *	        RUN, PAUSED         -> record ABORT -> resume
  *	        ABORT               -> resume
- *	        OFFERED             -> ask the target until it answers: OWNER -> record GONE -> moved; REFUSED -> record ABORT -> resume
+ *	        OFFERED             -> ask the target until it answers: OWNER -> record GONE -> moved; REFUSED -> record ABORT -> resume;
+ *	                               PARTIAL (post-copy: the guest runs there, some of its memory is here) -> a worker sends the rest -> read
  *	        GONE                -> moved
  *
  * A record that the journal's table refuses is read again: somebody (a worker that still lived) was faster, and the table says what
@@ -15,10 +16,12 @@
 #include <string.h>
 
 #include "policyd/act/move.h"
+#include "policyd/act/worker.h"
 
 #define AGAIN_MS 1000
 #define ASK_TIMEOUT_MS 20000
 #define CONT_TRIES 20
+#define FETCH_SILENT_MS 90000 /* of that worker: longer than it waits for anything */
 
 struct resolve { /* freed by resolve_free, or, while a thread has it, when the thread's answer comes */
 	struct dom *d;
@@ -30,7 +33,8 @@ struct resolve { /* freed by resolve_free, or, while a thread has it, when the t
 	struct event *timer;
 	void (*again)(struct resolve *r);
 	struct peer_call *call;
-	unsigned busy; /* journal work or QMP commands under way */
+	struct worker *w; /* sends the rest of a post-copy */
+	unsigned busy;    /* journal work or QMP commands under way */
 	bool dead;
 	unsigned cont_tries;
 };
@@ -139,6 +143,64 @@ static void step_read(struct resolve *r)
 
 /* ---- the target ---- */
 
+static void on_fetch_event(void *arg, struct worker *w, const char *event, const json_t *line)
+{
+	(void)arg, (void)w, (void)event, (void)line;
+}
+
+/* Whatever it says, the journal knows: GONE, or OFFERED still, and then the target is asked again. */
+static void on_fetch_end(void *arg, const json_t *done, const char *how)
+{
+	struct resolve *r = arg;
+	const char *error = json_string_value(json_object_get(done, "error"));
+	char why[ERR_MSG_MAX];
+
+	r->w = NULL;
+	if (json_is_true(json_object_get(done, "ok"))) {
+		step_read(r);
+		return;
+	}
+	snprintf(why, sizeof(why), "%.400s", error && *error ? error : how ? how : "the worker gave no reason");
+	again_later(r, step_read, true, why);
+}
+
+/* The guest runs there and waits for what is here. */
+static void send_rest(struct resolve *r, const json_t *answer)
+{
+	static const struct worker_ops ops = {on_fetch_event, on_fetch_end};
+	const struct conf_peer *peer = cluster_conf_peer(r->d->p, r->target);
+	const char *address = json_string_value(json_object_get(answer, "address"));
+	const char *token = json_string_value(json_object_get(answer, "token"));
+	struct worker_conf wc = {.p = r->d->p, .domain = r->d->spec.name, .verb = "run", .ops = &ops, .arg = r};
+	char why[ERR_MSG_MAX];
+	struct err e = {0};
+
+	if (!r->d->launched.pid) {
+		snprintf(why, sizeof(why),
+			"the guest runs at %s, but the rest of its memory was here and is lost with its QEMU: end its QEMU there, and start it anew",
+			r->target);
+		again_later(r, step_ask, true, why);
+		return;
+	}
+	wc.start = move_worker_line(r->d, "source", r->target, r->entry.epoch);
+	if (wc.start)
+		json_object_update_new(wc.start,
+			json_pack("{s:s, s:I, s:s, s:b}", "address",
+				address && *address ? address
+					: peer      ? peer->address
+						    : "",
+				"port", (json_int_t)json_integer_value(json_object_get(answer, "port")), "token",
+				token ? token : "", "resume", 1));
+	if (worker_start(&wc, &r->w, &e) < 0) {
+		again_later(r, step_ask, true, e.msg);
+		return;
+	}
+	worker_guard(r->w, FETCH_SILENT_MS);
+	snprintf(why, sizeof(why),
+		"the guest runs at %s, and the rest of its memory, which is here, is being sent again", r->target);
+	r->ops->on_wait(r->arg, true, why);
+}
+
 static void on_answer_query(void *arg, const json_t *answer, const struct err *e)
 {
 	struct resolve *r = arg;
@@ -150,6 +212,8 @@ static void on_answer_query(void *arg, const json_t *answer, const struct err *e
 		record(r, HO_GONE);
 	} else if (!e->code && state && !strcmp(state, "REFUSED")) {
 		record(r, HO_ABORT);
+	} else if (!e->code && state && !strcmp(state, "PARTIAL")) {
+		send_rest(r, answer);
 	} else {
 		snprintf(why, sizeof(why),
 			"the hand-off to %s was cut; the guest is held until %s says whether it has it (%.300s)",
@@ -253,5 +317,7 @@ void resolve_free(struct resolve *r)
 	event_free(r->timer);
 	r->timer = NULL;
 	peer_call_forget(r->call);
+	worker_leave(r->w); /* if policyd ends: it goes on by itself */
+	r->w = NULL;
 	resolve_reap(r);
 }

@@ -83,6 +83,7 @@ static void run_migrate(struct creq *r, struct dom *d)
 	rq.method = !method ? MOVE_AUTO : *method == 'l' ? MOVE_LIVE : *method == 'w' ? MOVE_WARM : MOVE_COLD;
 	rq.leave_paused = arg_bool(r, "paused");
 	rq.keep = arg_bool(r, "keep");
+	rq.postcopy = arg_bool(r, "postcopy");
 	snprintf(rq.host, sizeof(rq.host), "%s", arg_text(r, "host"));
 	snprintf(rq.name, sizeof(rq.name), "%s", name ? name : "");
 	if (arg_bool(r, "dry_run")) {
@@ -183,7 +184,7 @@ const struct command commands_move[] = {
 		.domain = true,
 		.run = run_migrate,
 		.args = {{"host", 's', true}, {"name", 's', false}, {"dry_run", 'b', false}, {"wait", 'b', false},
-			{"method", 's', false}, {"paused", 'b', false}, {"keep", 'b', false},
+			{"method", 's', false}, {"paused", 'b', false}, {"keep", 'b', false}, {"postcopy", 'b', false},
 			{"bandwidth_bps", 'i', false}, {"max_blackout_ms", 'i', false},
 			{"throttle_max_percent", 'i', false}, {"deadline_ms", 'i', false},
 			{"at_deadline", 's', false}}},

@@ -157,6 +157,8 @@ static json_t *move_args(const struct ctl *c)
 		json_object_set_new(args, "method", json_string(ctl_opt(c, "suspend") ? "warm" : ctl_opt(c, "method")));
 	if (ctl_opt(c, "paused"))
 		json_object_set_new(args, "paused", json_true());
+	if (ctl_opt(c, "postcopy"))
+		json_object_set_new(args, "postcopy", json_true());
 	if (ctl_opt(c, "keep"))
 		json_object_set_new(args, "keep", json_true());
 	return args;

@@ -53,10 +53,16 @@ static void sw_wait(struct model *m, const struct st *s, int msg, int then, enum
 		n.to_s = MSG_NONE;
 		n.sw = (uint8_t)then;
 		model_reach(m, &n, how);
-	} else if (s->to_s == MSG_ABORT) {
+	} else if (s->to_s == MSG_ABORT && s->sw != SW_SERVE) {
 		n.to_s = MSG_NONE;
 		n.sw = SW_ABORTING;
 		model_reach(m, &n, D_SW_FAIL);
+	} else if (s->to_s == MSG_RUNS && s->sw == SW_WAIT_OWNER) {
+		n.to_s = MSG_NONE;
+		n.sw = m->conf->mutation == MUT_GONE_WHILE_PARTIAL ? SW_GOING : SW_SERVE;
+		model_reach(m, &n, D_SW_OWNER);
+	} else if (!s->conn && s->sw == SW_SERVE) {
+		sw_goto(m, s, SW_DEAD, D_SW_DOUBT);
 	} else if (!s->conn && s->sw != SW_WAIT_OWNER) {
 		sw_goto(m, s, SW_ABORTING, D_SW_LOST);
 	} else if (!s->conn) {
@@ -128,6 +134,9 @@ void sw_steps(struct model *m, const struct st *s)
 		sw_offer(m, s);
 		break;
 	case SW_WAIT_OWNER:
+		sw_wait(m, s, MSG_OWNER, SW_GOING, D_SW_OWNER);
+		break;
+	case SW_SERVE:
 		sw_wait(m, s, MSG_OWNER, SW_GOING, D_SW_OWNER);
 		break;
 	case SW_GOING:
@@ -212,6 +221,8 @@ static void tw_own(struct model *m, const struct st *s)
 		n.tq = QEMU_RUNS;
 		n.tw = TW_OWNER;
 		model_reach(m, &n, D_TW_RESUME);
+	} else if (s->tw == TW_OWNING && m->conf->postcopy) {
+		tw_record(m, s, HO_PARTIAL, TW_PARTIAL);
 	} else if (s->tw == TW_OWNING) {
 		tw_record(m, s, HO_OWNER, TW_OWNER);
 	} else if (early && s->tj != HO_OWNER) {
@@ -223,6 +234,34 @@ static void tw_own(struct model *m, const struct st *s)
 			n.tq = QEMU_RUNS;
 		n.tw = TW_SAY_OWNER;
 		model_reach(m, &n, D_TW_RESUME);
+	}
+}
+
+/* Post-copy: PARTIAL is durable, the guest runs, and what it lacks is fetched as long as the source serves. */
+static void tw_fetch(struct model *m, const struct st *s)
+{
+	struct st n = *s;
+
+	if (s->tw == TW_PARTIAL && s->tj != s->tj_disk) {
+		tw_sync(m, s, TW_PARTIAL);
+	} else if (s->tw == TW_PARTIAL) {
+		if (n.tq == QEMU_PAUSED)
+			n.tq = QEMU_RUNS;
+		n.tw = TW_SAY_RUNS;
+		model_reach(m, &n, D_TW_RESUME);
+	} else if (s->tw == TW_SAY_RUNS) {
+		if (n.conn)
+			n.to_s = MSG_RUNS;
+		n.tw = TW_FETCH;
+		model_reach(m, &n, D_TW_OWNER);
+	} else if (!s->conn || s->tq == QEMU_GONE) {
+		tw_goto(m, s, TW_DEAD, D_TW_FAIL);
+	} else if (s->sw == SW_WAIT_OWNER || s->sw == SW_SERVE) {
+		if (write_t(m, &n, HO_OWNER))
+			n.tw = TW_OWNER; /* sync, run if it does not yet, say OWNER */
+		else
+			n.tw = TW_DEAD;
+		model_reach(m, &n, D_TW_FETCHED);
 	}
 }
 
@@ -264,6 +303,11 @@ void tw_steps(struct model *m, const struct st *s)
 			n.to_s = MSG_OWNER;
 		n.tw = TW_DEAD;
 		model_reach(m, &n, D_TW_OWNER);
+		break;
+	case TW_PARTIAL:
+	case TW_SAY_RUNS:
+	case TW_FETCH:
+		tw_fetch(m, s);
 		break;
 	case TW_REFUSING:
 		tw_record(m, s, HO_REFUSED, TW_REFUSE_SYNC);
@@ -316,6 +360,17 @@ void sp_steps(struct model *m, const struct st *s)
 		model_reach(m, &n, D_SP_START);
 		return;
 	}
+	if (s->ask ==
+		ASK_PARTIAL) { /* the target waits for us: a worker that serves, if there is still something to serve from */
+		n.ask = ASK_NONE;
+		if (s->sw == SW_DEAD && s->sq != QEMU_GONE && s->sj == HO_OFFERED) {
+			n.sw = SW_SERVE;
+			n.s_knows = 1;
+			n.conn = s->tw == TW_FETCH;
+		}
+		model_reach(m, &n, D_SP_ANSWER);
+		return;
+	}
 	if (s->ask == ASK_OWNER || s->ask == ASK_REFUSED) {
 		n.ask = ASK_NONE;
 		/* an answer to what was asked before a restart finds GONE or ABORT already and changes nothing */
@@ -343,6 +398,13 @@ static void tp_resolve(struct model *m, const struct st *s)
 		n.tq = QEMU_RUNS;
 		if (s->tq != QEMU_RUNS)
 			model_reach(m, &n, D_TP_RUN);
+	} else if (s->tj == HO_PARTIAL) {
+		/* Its QEMU has ended as any guest's may, and with it what it had: nothing to fetch any more, it starts anew. Or the source's
+		 * memory is gone by a power cut: no program may decide that the guest loses what it had. */
+		if (s->tq == QEMU_GONE || s->sq == QEMU_GONE) {
+			write_t(m, &n, HO_OWNER);
+			model_reach(m, &n, s->tq == QEMU_GONE ? D_TP_RECORD : D_OPERATOR);
+		}
 	} else if (s->tj != HO_REFUSED) {
 		if (write_t(m, &n, HO_REFUSED))
 			model_reach(m, &n, D_TP_RECORD);
@@ -366,7 +428,7 @@ static void tp_query(struct model *m, const struct st *s)
 		n.tp = P_ENDED;
 		model_reach(m, &n, D_TP_END);
 	} else if (s->tp == P_ENDED) {
-		if (s->tj != HO_OWNER && mut != MUT_ANSWER_BEFORE_REFUSED)
+		if (s->tj != HO_OWNER && s->tj != HO_PARTIAL && mut != MUT_ANSWER_BEFORE_REFUSED)
 			write_t(m, &n, HO_REFUSED);
 		n.tp = P_RECORDED;
 		model_reach(m, &n, D_TP_RECORD);
@@ -374,7 +436,14 @@ static void tp_query(struct model *m, const struct st *s)
 		n.tj_disk = n.tj;
 		model_reach(m, &n, D_TP_SYNC);
 	} else {
-		n.ask = s->tj == HO_OWNER ? ASK_OWNER : ASK_REFUSED;
+		n.ask = s->tj == HO_OWNER                                  ? ASK_OWNER
+			: s->tj == HO_PARTIAL && mut != MUT_REFUSE_PARTIAL ? ASK_PARTIAL
+									   : ASK_REFUSED;
+		if (s->tj == HO_PARTIAL && s->tw == TW_DEAD &&
+			s->tq != QEMU_GONE) { /* started again, waiting for the source's */
+			n.tw = TW_FETCH;
+			n.t_knows = 1;
+		}
 		n.tp = P_UP;
 		model_reach(m, &n, D_TP_ANSWER);
 	}

@@ -22,13 +22,15 @@ static const char *const step_names[] = {"source worker: record", "source worker
 	"source policyd: got answer", "source policyd: starts", "target policyd: sync",
 	"target policyd: record REFUSED", "target policyd: resume or start QEMU", "target policyd: quit QEMU",
 	"target policyd: got query", "target policyd: ends worker", "target policyd: answers", "target policyd: starts",
+	"target worker: has all", "operator: the memory is lost, starts the guest anew at the target",
 	"FAULT source worker dies", "FAULT target worker dies", "FAULT source policyd dies",
 	"FAULT target policyd dies", "FAULT power cut at the source", "FAULT power cut at the target",
 	"FAULT connection cut", "FAULT query or answer lost", "FAULT target QEMU killed"};
 
 static const char *const mutation_names[MUT_COUNT] = {"none", "answer before REFUSED is durable",
 	"COMMIT before OFFERED", "run before OWNER", "OWNER without COMMIT", "source resumes in doubt",
-	"resume before ABORT", "read without sync", "no query", "journal without table"};
+	"resume before ABORT", "read without sync", "no query", "journal without table", "source gone while PARTIAL",
+	"PARTIAL refused"};
 
 const char *mutation_name(enum mutation m)
 {
@@ -350,9 +352,14 @@ int model_run(const struct model_conf *conf, struct model_result *out)
 			trace_write(&m, m.from, out->trace, sizeof(out->trace));
 			break;
 		}
+		if (s.tj == HO_PARTIAL && s.sj == HO_GONE) {
+			out->lost = true;
+			trace_write(&m, m.from, out->trace, sizeof(out->trace));
+			break;
+		}
 		expand(&m, &s);
 	}
-	if (!m.rc && !out->two)
+	if (!m.rc && !out->two && !out->lost)
 		check_never_none(&m, out);
 	out->n_states = m.n_states;
 	out->n_edges = m.n_edges;

@@ -21,11 +21,14 @@ enum mutation {
 	MUT_READ_WITHOUT_SYNC,   /* what is read from a journal is acted upon though not durable */
 	MUT_NO_QUERY,            /* nobody asks: in doubt for ever */
 	MUT_ACT_ON_LIVE_WORKER,  /* policyd's query does not end the worker, and the journal has no table */
+	MUT_GONE_WHILE_PARTIAL, /* post-copy: the source lets go when the guest runs at the target, not when that has all */
+	MUT_REFUSE_PARTIAL,     /* post-copy: a target that is asked and lacks memory says that it has not the guest */
 	MUT_COUNT
 };
 
 struct model_conf {
 	enum mutation mutation;
+	bool postcopy;
 	unsigned n_crashes;    /* of a worker or a policyd, any of the four */
 	unsigned n_power_cuts; /* of a whole host */
 	unsigned n_cuts;       /* of the workers' connection, and of queries and answers between policyds */
@@ -33,9 +36,10 @@ struct model_conf {
 };
 
 struct model_result {
-	size_t n_states, n_edges, n_good;   /* good: final ones */
-	bool two;                           /* found a state in which both run */
-	bool none;                          /* found a state from which one copy cannot be reached */
+	size_t n_states, n_edges, n_good; /* good: final ones */
+	bool two;                         /* found a state in which both run */
+	bool lost; /* found a state in which memory is nowhere though its hosts stood: the source let go too early */
+	bool none; /* found a state from which one copy cannot be reached */
 	bool reached_moved, reached_stayed; /* both ends of the story exist */
 	char trace[4096];                   /* how the first breach was reached, one step a line */
 };

@@ -10,8 +10,8 @@
 #include "tests/model/handoff_model.h"
 
 enum { QEMU_GONE, QEMU_PAUSED, QEMU_RUNS };
-enum { MSG_NONE, MSG_LAST, MSG_LOADED, MSG_COMMIT, MSG_OWNER, MSG_ABORT };
-enum { ASK_NONE, ASK_QUERY, ASK_OWNER, ASK_REFUSED };
+enum { MSG_NONE, MSG_LAST, MSG_LOADED, MSG_COMMIT, MSG_OWNER, MSG_ABORT, MSG_RUNS };
+enum { ASK_NONE, ASK_QUERY, ASK_OWNER, ASK_REFUSED, ASK_PARTIAL };
 
 /* Programs: one value a point between two steps. DEAD = the process is not there. */
 enum {
@@ -30,7 +30,8 @@ enum {
 	SW_GONE,
 	SW_ABORTING,
 	SW_ABORT_SYNC,
-	SW_ABORT
+	SW_ABORT,
+	SW_SERVE /* post-copy: the guest runs at the target, which fetches */
 };
 enum {
 	TW_DEAD,
@@ -45,7 +46,10 @@ enum {
 	TW_SAY_OWNER,
 	TW_REFUSING,
 	TW_REFUSE_SYNC,
-	TW_REFUSED
+	TW_REFUSED,
+	TW_PARTIAL, /* post-copy */
+	TW_SAY_RUNS,
+	TW_FETCH
 };
 enum { P_DOWN, P_UP, P_QUERIED, P_ENDED /* target: worker ended */, P_RECORDED };
 
@@ -112,6 +116,8 @@ enum step {
 	D_TP_END,
 	D_TP_ANSWER,
 	D_TP_START,
+	D_TW_FETCHED,
+	D_OPERATOR,
 	D_FAULTS,
 	D_F_SW = D_FAULTS,
 	D_F_TW,

@@ -32,6 +32,7 @@ static struct control_msg sample(enum control_type type)
 			.n_channels = 4,
 			.compress = true,
 			.was_paused = true,
+			.postcopy = true,
 			.max_blackout_ms = 300,
 			.bandwidth_bps = UINT64_MAX,
 			.n_blocks = 2,
@@ -62,6 +63,9 @@ static struct control_msg sample(enum control_type type)
 		break;
 	case CT_STATE_END:
 		m.state_bytes = 123456789;
+		break;
+	case CT_POSTPONED:
+		m.n_postponed = 1ULL << 33;
 		break;
 	case CT_OWNER:
 		m.owner.resume_us = 4711;

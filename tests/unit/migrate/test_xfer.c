@@ -545,7 +545,7 @@ static void broken_records_are_refused(void **state)
 		{.why = "limit is", .h = DATA_HEADER(0, 1, 0xffffffffu)},
 		{.why = "limit is", .h = {.type = 200, .length = WIRE_BODY_MAX + 1}},
 		{.why = "unknown type 0", .h = {.type = 0}},
-		{.why = "unknown type 8", .h = {.type = 8}},
+		{.why = "unknown type 10", .h = {.type = 10}},
 		{.why = "flags", .h = DATA_HEADER(3, 1, 16 + 4096)},
 		{.why = "count 0", .h = DATA_HEADER(0, 0, 8 + 4096)},
 		{.why = "count 65", .h = {.type = WIRE_ZERO, .count = 65, .length = 65 * 8}},

@@ -1,0 +1,147 @@
+"""Post-copy by hand (docs/worker.md): a guest that writes faster than the link carries is stopped, runs at the target, and its last pages follow
+it. Both workers are killed and the connection is cut while pages are missing: the guest waits for what it needs, reads nothing else, never
+runs twice, and goes on when both ends are started again. Its own check of every page is the proof."""
+import os
+import signal
+import subprocess
+
+import moves
+from ballast import Worker, start_line, wait_for
+from worker_pair import Pair
+
+LIMIT_S = 600
+FAST, SLOW = 60 << 20, 3 << 20  # octets a second: less than the guest writes; so few that the post-copy is still under way when we look
+
+
+class Late(Pair):
+    def resume_workers(self):
+        """What both policyds do when the target's journal says PARTIAL."""
+        self.dst = Worker(self.env)
+        self.dst.send(**start_line("target", self.target, self.there, self.here, self.state(self.there), self.tls[self.there], self.epoch,
+                                   address="127.0.0.1", port=0, resume=True))
+        port = self.dst.wait("listening", 60)["port"]
+        self.src = Worker(self.env)
+        self.src.send(**start_line("source", self.guest, self.here, self.there, self.state(self.here), self.tls[self.here], self.epoch,
+                                   address="127.0.0.1", port=port, resume=True))
+
+    def partial(self):
+        """Until the guest runs at the target with pages missing, and for long."""
+        self.begin("source:hold:offer", postcopy=True, bandwidth_bps=FAST, max_blackout_ms=200)
+        self.src.wait("held", 120)
+        self.src.send(op="limits", bandwidth_bps=SLOW)
+        self.src.wait("limits", 10)
+        self.src.go()
+        self.src.wait("phase", 60, name="postcopy")
+        self.dst.wait("phase", 60, name="postcopy")
+
+    def whole(self):
+        src, dst = self.end(self.src), self.end(self.dst)
+        assert src["outcome"] == dst["outcome"] == "moved", (src, dst)
+        assert self.journal(self.here, "show", *self.key("source"))["state"] == "GONE"
+        assert self.journal(self.there, "show", *self.key("target"))["state"] == "OWNER"
+        self.check_one(True)
+        self.verify()
+        return src, dst
+
+
+def hot(env):
+    p = Late(env, mem_mib=192, fill="64M", dirty=0)
+    p.guest.cmd("dirty max")
+    return p
+
+
+def test_moves_what_does_not_converge(env):
+    p = hot(env)
+    p.begin(bandwidth_bps=FAST, max_blackout_ms=200)
+    assert "does not converge" in p.end(p.src)["error"]
+    p.end(p.dst)
+    p.resolve()
+    for _ in range(1):
+        p.begin(postcopy=True, bandwidth_bps=FAST, max_blackout_ms=200)
+        src, dst = p.end(p.src), p.end(p.dst)
+        assert src["ok"] and dst["ok"], (src["error"], dst["error"])
+        states = [[e["state"] for e in w.events if e["event"] == "journal"] for w in (p.src, p.dst)]
+        assert states == [["RUN", "PAUSED", "OFFERED", "GONE"], ["PREPARED", "LOADED", "PARTIAL", "OWNER"]], states
+        assert [e["name"] for e in p.src.events if e["event"] == "phase"][-2:] == ["postcopy", "hand-off"]
+        s = src["stats"]
+        print("blackout %d ms; %d pages came after it, %d of them were waited for; %.1f s" % (
+            s["blackout_ms"], s["postcopy_pages"], dst["stats"]["postcopy_faults"], s["total_ms"] / 1000))
+        assert s["postcopy_pages"] > 1000, s
+        p.check_one(True)
+        p.verify()
+
+
+def test_cut_in_the_middle(env):
+    p = hot(env)
+    for what in ("source", "target", "both"):
+        p.partial()
+        if what != "target":
+            p.src.kill()
+        if what != "source":
+            p.dst.kill()
+        for w in (p.src, p.dst):
+            w.join()
+            w.wait("eof", 60)
+            for done in [e for e in w.events if e["event"] == "done"]:  # the survivor; with both killed, perhaps the second
+                assert done["outcome"] == "in-doubt" and "memory" in done["error"], done
+                print(what, "killed:", done["error"])
+        # the source asks, and the answer lets it neither go on nor go
+        assert p.journal(p.here, "resolve", "--apply", *p.key("source"))["action"] == "ask"
+        answer = p.journal(p.there, "resolve", "--apply", *p.key("target"))
+        assert answer["state"] == "PARTIAL" and answer["action"] == "fetch", answer
+        assert p.guest.qmp("query-status")["status"] in ("postmigrate", "paused")
+        p.resume_workers()
+        p.dst.wait("phase", 60, name="postcopy")
+        src, dst = p.whole()
+        print("went on with %d pages; %d were waited for" % (src["stats"]["postcopy_pages"], dst["stats"]["postcopy_faults"]))
+
+
+# ---- the same between two policyds ----------------------------------------------------------------------------------------------
+
+def under_way(pair, src, dst, web):
+    """A move that does not converge, its guest running at the target and most of the memory not: the worker that would push it is stopped."""
+    pair.fault(src, "source:stop:postcopy")
+    move = subprocess.Popen(src.ctl_argv("migrate", "--wait", "--postcopy", "--bandwidth", "8M", "--max-blackout", "100ms", web, dst.name),
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pusher = moves.stopped_worker(src)  # it has heard that the guest runs there
+    pair.no_faults()
+    return move, pusher
+
+
+def test_between_hosts(env):
+    """Both policyds bring it together again by themselves, after a link that was cut, and after the death of both workers and both policyds. When its
+    QEMU dies on the way it has ended at the target, as any guest's does, and is nowhere else."""
+    pair = moves.Pair(env)
+    alpha, beta = pair.hosts
+    web = pair.guest(fill="1M")
+    alpha.agent(web).cmd("fill 16M rand")
+    alpha.agent(web).cmd("dirty max")
+    said = alpha.refused("migrate", "--postcopy", "--suspend", web, "beta")
+    assert "--postcopy is for live moves" in said, said
+    for how in ("link", "all", "qemu"):
+        src = pair.settled_on(web)
+        dst = pair.other(src)
+        move, pusher = under_way(pair, src, dst, web)
+        if how == "link":
+            src.cut()
+            moves.go_on(pusher)
+            wait_for("both workers' end", lambda: not src.worker_pids(), 60)
+            assert len(moves.qemus_of(src, web)) == len(moves.qemus_of(dst, web)) == 1
+            src.mend()
+        elif how == "all":
+            for h in (src, dst):
+                h.kill()
+                for pid in h.worker_pids():
+                    os.kill(pid, signal.SIGKILL)
+            for h in (src, dst):
+                h.start(debug=True)
+        else:
+            os.kill(moves.qemus_of(dst, web)[0], signal.SIGKILL)
+            moves.go_on(pusher)
+        out = move.communicate(timeout=180)[0]
+        print(how, "->", out.strip().split("\n")[-1][:200])
+        if how != "qemu":
+            assert pair.whole(web) is dst, how
+            pair.connected()
+    wait_for("it to have ended at its target only", lambda: pair.states(web)[src.name] is None and pair.states(web)[dst.name] in ("bound", "inactive"), 60)
+    assert not moves.qemus_of(src, web) and not moves.qemus_of(dst, web)
