@@ -190,6 +190,10 @@ void conf_free(struct conf *conf);
  * as of mistakes, "file:line: key: warning: reason". 0 or -ENOMEM. */
 int conf_lint(const char *path, struct conf_mistakes *warnings);
 
+/* The same of policy @name as it stands in @conf, which may not be what any file says: of its own, and of others that speak of it. Texts as
+ * "key: reason", without a place. 0 or -ENOMEM. */
+int conf_lint_policy(const struct conf *conf, const char *name, struct conf_mistakes *warnings);
+
 /* Only what policy says - decide, policies, clusters, rules, migration - from a file of its own or from a whole host file, whose other groups are
  * not looked at. To ask "what if". Same result rules. */
 int conf_load_policy(const char *path, struct conf **out, struct conf_mistakes *mistakes);

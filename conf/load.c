@@ -123,6 +123,55 @@ int conf_lint(const char *path, struct conf_mistakes *warnings)
 	return err;
 }
 
+/* Of policy @i, or of another one that names it. */
+static bool speaks_of(const struct mistake *m, unsigned i, const char *name)
+{
+	char own[32], named[CONF_NAME + 16];
+
+	snprintf(own, sizeof(own), "policies[%u]", i);
+	snprintf(named, sizeof(named), "policy \"%s\"", name);
+	return strncmp(m->key, own, strlen(own)) == 0 || strstr(m->text, named);
+}
+
+static int keep_text(struct conf_mistakes *out, const struct conf *c, const struct mistake *m)
+{
+	unsigned at = (unsigned)strtoul(m->key + strlen("policies["), NULL, 10);
+	const char *reason = strstr(m->text, "warning: "), *key = strchr(m->key, '.');
+	char **v = realloc(out->v, (out->n + 1) * sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	out->v = v;
+	if (asprintf(&v[out->n], "policy %s: %s%s%s", at < c->n_policies ? c->policies[at].name : "",
+		    key ? key + 1 : "", key ? ": " : "", reason ? reason + strlen("warning: ") : m->text) < 0)
+		return -ENOMEM;
+	out->n++;
+	return 0;
+}
+
+int conf_lint_policy(const struct conf *conf, const char *name, struct conf_mistakes *warnings)
+{
+	struct reader r;
+	unsigned at = 0;
+	int err;
+
+	*warnings = (struct conf_mistakes){0};
+	while (at < conf->n_policies && strcmp(conf->policies[at].name, name) != 0)
+		at++;
+	err = reader_text(&r, "", "");
+	if (!err && at < conf->n_policies) {
+		lint_conf(&r, conf);
+		err = r.no_memory ? -ENOMEM : 0;
+		for (size_t i = 0; !err && i < r.n; i++)
+			if (strncmp(r.v[i].key, "policies[", strlen("policies[")) == 0 && speaks_of(&r.v[i], at, name))
+				err = keep_text(warnings, conf, &r.v[i]);
+	}
+	reader_fini(&r);
+	if (err)
+		conf_mistakes_fini(warnings);
+	return err;
+}
+
 /* From a reader that has been read (@parsed 0) or not. */
 static int policy_of(struct reader *r, int parsed, struct conf **out, struct conf_mistakes *mistakes)
 {

@@ -15,6 +15,20 @@ struct policy_change {
 	const char *done;
 };
 
+/* What policyd -n would warn of. */
+static json_t *warnings(const struct policy_change *c)
+{
+	struct conf_mistakes w;
+	json_t *all = json_array();
+
+	if (c->text && conf_lint_policy(c->r->p->conf, c->name, &w) == 0) {
+		for (size_t i = 0; i < w.n; i++)
+			json_array_append_new(all, json_string(w.v[i]));
+		conf_mistakes_fini(&w);
+	}
+	return all;
+}
+
 static void on_policy_written(void *arg, const struct err *e)
 {
 	struct policy_change *c = arg;
@@ -30,7 +44,7 @@ static void on_policy_written(void *arg, const struct err *e)
 
 		snprintf(text, sizeof(text), "policy %s %s", c->name, c->done);
 		cmd_note(c->r, "", c->r->command->name, text);
-		creq_ok(c->r, json_pack("{s:s}", "name", c->name));
+		creq_ok(c->r, json_pack("{s:s, s:o}", "name", c->name, "warnings", warnings(c)));
 	}
 	free(c->text);
 	free(c);

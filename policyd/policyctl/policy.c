@@ -33,7 +33,8 @@ static json_t *key_args(struct ctl *c)
 int do_policy_put(struct ctl *c)
 {
 	bool by_keys = c->n_args > 1;
-	json_t *args = by_keys ? key_args(c) : ctl_file_args(c), *r = NULL;
+	json_t *args = by_keys ? key_args(c) : ctl_file_args(c), *r = NULL, *w;
+	size_t i;
 	int rc;
 
 	if (!args)
@@ -41,6 +42,8 @@ int do_policy_put(struct ctl *c)
 	if (!ctl_get(c, c->verb->name, args, &r, &rc))
 		return rc;
 	printf("policy %s is in force\n", jstr(r, "name"));
+	json_array_foreach(json_object_get(r, "warnings"), i, w)
+		printf("warning: %s\n", json_string_value(w));
 	json_decref(r);
 	return 0;
 }

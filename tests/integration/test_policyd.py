@@ -330,7 +330,9 @@ def test_policies_of_a_running_policyd(env):
     small(alpha, "web1")
     assert "22:00-06:00" in alpha.ctl("list-policy") and alpha.json("show", "web1")["policy"]
     # one key: that one and no other, whether the policy stands in the file, was given by command or is new
-    alpha.ctl("set-policy", "night", "util-upper=95", "time-zone=UTC")
+    said = alpha.ctl("set-policy", "night", "util-upper=100")
+    assert "night is in force\nwarning: policy night: cpu.util-upper: no domain uses more than 100 %" in said, said
+    assert "warning" not in alpha.ctl("set-policy", "night", "util-upper=95", "time-zone=UTC")
     alpha.ctl("set-policy", "base", "cpu.util-lower=25")
     alpha.ctl("add-policy", "quiet", "domain=web*", "hosts=alpha", "dry-run=yes", "relocate=never")
 
@@ -359,7 +361,7 @@ def test_policies_of_a_running_policyd(env):
     assert policies() == {"base": (50, "file")}
     refused(alpha, "no policy", "remove-policy", "night")
     kinds = [e["kind"] for e in alpha.json("history")["entries"]]
-    assert kinds.count("remove-policy") == 3 and kinds.count("add-policy") == 2 and kinds.count("set-policy") == 3, kinds
+    assert kinds.count("remove-policy") == 3 and kinds.count("add-policy") == 2 and kinds.count("set-policy") == 4, kinds
 
 
 def test_policy_acts_by_itself(env):

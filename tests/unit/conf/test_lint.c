@@ -92,9 +92,54 @@ static void test_examples(void **state)
 	}
 }
 
+/* What conf_lint says of the policies of a file, conf_lint_policy says of them one by one, in the same words. */
+static void of_one_policy(const char *path)
+{
+	char all[32768] = "", *reason;
+	size_t n = 0, n_file = 0, n_one = 0;
+	struct conf_mistakes w, m;
+	struct conf *c = NULL;
+
+	assert_int_equal(conf_load(path, &c, &m), 0);
+	for (unsigned i = 0; i < c->n_policies; i++) {
+		assert_int_equal(conf_lint_policy(c, c->policies[i].name, &w), 0);
+		for (size_t k = 0; k < w.n; k++)
+			n += (size_t)snprintf(all + n, sizeof(all) - n, "%s\n", w.v[k]);
+		n_one += w.n;
+		conf_mistakes_fini(&w);
+	}
+	assert_int_equal(conf_lint(path, &w), 0);
+	for (size_t k = 0; k < w.n; k++) {
+		reason = strstr(w.v[k], "warning: ");
+		if (!strstr(w.v[k], " policies["))
+			continue;
+		n_file++;
+		if (!strstr(all, reason + strlen("warning: ")))
+			fail_msg("%s: not said of one policy: %s", path, w.v[k]);
+	}
+	assert_true(n_one >= n_file);
+	assert_int_equal(conf_lint_policy(c, "no such policy", &m), 0);
+	assert_int_equal(m.n, 0);
+	conf_mistakes_fini(&w);
+	conf_free(c);
+}
+
+static void test_one_policy(void **state)
+{
+	glob_t g;
+
+	(void)state;
+	assert_int_equal(glob(CASES "*-bad.cfg", 0, NULL, &g), 0);
+	for (size_t i = 0; i < g.gl_pathc; i++)
+		if (!strstr(g.gl_pathv[i], "with-mistakes"))
+			of_one_policy(g.gl_pathv[i]);
+	globfree(&g);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs), cmocka_unit_test(test_examples)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pairs), cmocka_unit_test(test_examples), cmocka_unit_test(test_one_policy)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
