@@ -27,7 +27,6 @@ struct sizing_rig {
 static void begin(struct sizing_rig *r)
 {
 	host_rig_start(&r->host, 8, 4096 * MB);
-	snprintf(r->host.p.conf->host.paths.run, SPEC_PATH_MAX, "%s", r->host.dir);
 	r->d = host_rig_domain(&r->host, "web1", 2, 1024 * MB);
 	r->d->mem_bytes = 1024 * MB;
 	snprintf(r->folder, sizeof(r->folder), "%s/web1", r->host.dir);
