@@ -13,13 +13,13 @@
 
 #include "policyd/act/hooks.h"
 #include "policyd/act/move.h"
+#include "policyd/act/power_button.h"
 
 #define ADOPT_TIMEOUT_MS 90000
 #define ASK_AGAIN_MS 1000
 #define HOOK_AGAIN_MS 5000
 #define STOP_DEFAULT_MS 90000
 #define BACK_MS 60000
-#define PRESS_AGAIN_MS 10000
 
 enum { PC_CHECKS, PC_DRAIN, PC_CHECK, PC_STOP, PC_ADOPT, PC_ASK, PC_REJOIN, PC_BACK, PC_REJOIN_HERE, PC_COUNT };
 
@@ -29,6 +29,7 @@ struct cold {
 	struct move_request rq;
 	uint64_t epoch;
 	bool was_running, was_bound, drained, forced, restart;
+	unsigned presses; /* of the power button */
 	bool stopping; /* durable before the first press of the power button: a restart must expect the guest to go down */
 	char not_now[ERR_MSG_MAX]; /* what a hook said last */
 	struct admit_request ar;   /* as it was before it was shut down */
@@ -320,6 +321,7 @@ static void cancel_hook(struct job *j)
 static void press_button(struct cold *c)
 {
 	struct dom *d = c->j->dom;
+	struct err e;
 
 	if (now_mono_ms() >= c->deadline_ms && c->restart) {
 		dom_step(d, DEV_RUNNING, NULL); /* it does not move, so nothing is forced */
@@ -332,9 +334,8 @@ static void press_button(struct cold *c)
 		dom_kill(d);
 		return;
 	}
-	if (d->qmp)
-		qmp_command(d->qmp, "system_powerdown", NULL, 0, NULL, NULL);
-	timer_ms(c, PRESS_AGAIN_MS);
+	power_button_press(d, &c->presses, &e);
+	timer_ms(c, POWER_BUTTON_AGAIN_MS);
 }
 
 static void begin_stop(struct cold *c)

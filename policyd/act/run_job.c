@@ -5,15 +5,16 @@
 #include <string.h>
 
 #include "policyd/act/lifecycle.h"
+#include "policyd/act/power_button.h"
 
 #define BOOT_TIMEOUT_MS 60000 /* for QEMU to answer; the guest's own boot is not waited for */
 #define STOP_TIMEOUT_MS 90000
-#define PRESS_AGAIN_MS 10000 /* a guest that still boots does not see the first one */
 
 struct run_priv {
 	struct event *timer;
 	bool force;
 	unsigned timeout_ms;
+	unsigned presses;    /* of the power button */
 	int64_t deadline_ms; /* interval clock */
 };
 
@@ -234,24 +235,15 @@ int start_job(struct dom *d, const struct origin *o, struct job **out, struct er
 
 /* ---- stop ---- */
 
-static void on_stop_powerdown(void *arg, const json_t *ret, const struct err *e)
-{
-	struct dom *d = arg;
-
-	(void)ret;
-	if (e->code && e->code != ECANCELED)
-		plog(d->p, "%s: power button: %s", d->spec.name, err_msg(e));
-}
-
 static int press_button(struct job *j, struct err *e)
 {
 	struct run_priv *r = j->priv;
 	int64_t left = r->deadline_ms - now_mono_ms();
 
-	if (qmp_command(j->dom->qmp, "system_powerdown", NULL, 0, on_stop_powerdown, j->dom))
+	if (power_button_press(j->dom, &r->presses, e))
 		return err_set(e, ENOTCONN, "%s: its QEMU does not answer; policyctl stop --force %s ends it",
 			j->dom->spec.name, j->dom->spec.name);
-	timer_set(j, left < PRESS_AGAIN_MS ? (left > 0 ? left : 0) : PRESS_AGAIN_MS);
+	timer_set(j, left < POWER_BUTTON_AGAIN_MS ? (left > 0 ? left : 0) : POWER_BUTTON_AGAIN_MS);
 	return 0;
 }
 

@@ -44,3 +44,17 @@ def test_agent(env):
     assert alpha.domain("web1")["vcpus"] == 4
     beats.wait_beats(3)
     Qmp(alpha.path("run", "web1", "qmp-worker.sock"))("query-status")
+
+    # a guest that does not heed the power button is shut down by its agent
+    beats.expect_restart()
+    alpha.ctl("stop", "web1")
+    alpha.ctl("start", "web1")
+    beats.wait_ready()
+    guest = alpha.agent("web1")
+    guest.cmd("sh for b in /sys/bus/acpi/drivers/button/*:*; do echo ${b##*/} > /sys/bus/acpi/drivers/button/unbind; done")
+    guest.cmd("sh mkdir -p /sbin; printf '#!/bin/sh\\nbusybox poweroff -f\\n' > /sbin/shutdown; chmod 755 /sbin/shutdown")
+    assert "started" in guest.cmd("sh " + START)
+    wait_for("the agent to be heard", answers, 10)
+    alpha.ctl("stop", "web1")
+    asked = [e["text"] for e in alpha.json("history", "web1")["entries"] if "guest agent was asked to shut it down" in (e["text"] or "")]
+    assert len(asked) == 1, alpha.json("history", "web1")
