@@ -16,6 +16,7 @@
 #include "policyd/act/forecast.h"
 #include "policyd/act/benefit_watch.h"
 #include "policyd/act/cap_name.h"
+#include "policyd/act/blockers.h"
 #include "policyd/act/cpu_group.h"
 #include "policyd/act/job.h"
 #include "policyd/act/maintain.h"
@@ -183,10 +184,17 @@ static void fill_marks(struct dom *d, struct snap_domain *out)
 	snprintf(out->prefer, sizeof(out->prefer), "%s", prefer ? prefer->host : "");
 }
 
+static const char *no_live_move(const struct dom *d)
+{
+	const char *why = dom_no_live_move(d);
+
+	return why || !d->blocked[0] ? why : d->blocked;
+}
+
 void brain_immovable(struct dom *d, char out[192])
 {
 	const struct dom_mark *pin = dom_marked(d, MARK_PIN);
-	const char *live = dom_no_live_move(d);
+	const char *live = no_live_move(d);
 	struct policy_effective pe;
 
 	out[0] = 0;
@@ -235,10 +243,10 @@ static void fill_domain(struct dom *d, const struct snapshot *s, struct snap_dom
 		snprintf(out->immovable_why, sizeof(out->immovable_why), "it is %s", domain_state_name(d->state));
 	measured(d, out);
 	forecast_snap_domain(d->p, out);
-	if (out->movable && dom_no_live_move(d) && out->policy.relocate != RELOCATE_COLD) {
+	if (out->movable && no_live_move(d) && out->policy.relocate != RELOCATE_COLD) {
 		out->movable = false;
-		snprintf(out->immovable_why, sizeof(out->immovable_why),
-			"a vcpu was removed since its QEMU started (TCG)");
+		snprintf(out->immovable_why, sizeof(out->immovable_why), "%.127s",
+			dom_no_live_move(d) ? "a vcpu was removed since its QEMU started (TCG)" : d->blocked);
 	}
 	out->last_resize_ms = d->last_resize_ms;
 	out->last_move_ms = d->last_move_ms;
@@ -525,6 +533,7 @@ static void sample_all(struct brain *b)
 		mem_sizing_sample(d);
 	}
 	cpu_group_follow(b->p);
+	blockers_follow(b->p);
 	if (b->host)
 		watch_host_sample(b->host, now_mono_ms());
 	arm(b->ev_sample, 1000);

@@ -97,6 +97,16 @@ def test_each_line(env):
     found = lines(alpha.refused("migrate", "-n", native, "beta"))
     assert "lacks what it may be using" in found["cpu"][0] and "and" in found["cpu"][0], found
 
+    # what QEMU itself could not move is known without a move: lists say so, and policy leaves it alone
+    worker = Qmp(alpha.path("run", native, "qmp-worker.sock"))
+    worker("blockdev-add", driver="vvfat", dir=beta.path("etc"), rw=True, **{"node-name": "fat0"})
+    why = wait_for("the reason in show", lambda: alpha.json("show", native)["immovable"], 30)
+    assert why.startswith("QEMU cannot move it: ") and "does not support live migration" in why, why
+    assert native + " cannot be moved: QEMU cannot move it" in alpha.ctl("list", "-o", "status")
+    worker("blockdev-del", **{"node-name": "fat0"})
+    worker.close()
+    wait_for("it to be movable again", lambda: not alpha.json("show", native)["immovable"], 30)
+
     # all of it mended: it moves
     port.kill()
     beta.write_conf(paths={"qemu": "/usr/bin/qemu-system-x86_64"})
