@@ -84,7 +84,8 @@ struct dom {
 	struct watch_domain *watch;   /* brain.c's; NULL without QEMU */
 	struct qga *qga;              /* QEMU's guest agent, if its guest has one; NULL: no channel to it */
 	struct cpu_group *cpu_group;  /* act/cpu_group.c's; NULL = none */
-	char blocked[160];            /* act/blockers.c: why QEMU would refuse to move it live; "" = it would not, as far as is known */
+	char blocked
+		[160]; /* act/blockers.c: why QEMU would refuse to move it live; "" = it would not, as far as is known */
 	int64_t blocked_asked_ms;
 };
 

@@ -124,7 +124,8 @@ static void ask_there(struct asked *a, const json_t *args, const char *by)
 	struct err e = {0};
 
 	if (!cluster_conf_peer(a->p, a->host)) {
-		err_set(&e, ENOENT, "this is %s, and there is no host \"%.70s\" under cluster.peers; policyctl hosts lists them",
+		err_set(&e, ENOENT,
+			"this is %s, and there is no host \"%.70s\" under cluster.peers; policyctl hosts lists them",
 			a->p->conf->host.host_name, a->host);
 		json_decref(copy);
 	} else {
@@ -173,7 +174,8 @@ static void for_peer(struct policyd *p, struct peer_req *rq, const char *from, c
 	char by[96];
 
 	if (!p->settled) {
-		err_set(&e, EAGAIN, "%s is starting; nothing was changed, try again in a moment", p->conf->host.host_name);
+		err_set(&e, EAGAIN, "%s is starting; nothing was changed, try again in a moment",
+			p->conf->host.host_name);
 		peer_req_fail(rq, &e);
 		return;
 	}
