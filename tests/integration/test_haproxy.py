@@ -20,10 +20,10 @@ def balancer(env, nodes):
                   env={**os.environ, "LD_LIBRARY_PATH": lib})
 
 
-def requests(nodes):
-    """How many each server is answering now."""
-    text = sh(*enter(nodes.hub), "sh", "-c", "echo show stat web 4 -1 | socat -t 10 - TCP:%s:9999" % nodes.lan.address(1))
-    return {row["svname"]: int(row["scur"]) for row in csv.DictReader(text.lstrip("# ").splitlines())}
+def servers(nodes, column):
+    """A column of HAProxy's statistics, a server each; empty while it does not listen yet. A check that is under way has a * before its last result."""
+    text = sh(*enter(nodes.hub), "sh", "-c", "echo show stat web 4 -1 | socat -t 10 - TCP:%s:9999" % nodes.lan.address(1), check=False)
+    return {row["svname"]: row[column].lstrip("* ") for row in csv.DictReader(text.lstrip("# ").splitlines())}
 
 
 def served_by(lines):
@@ -41,10 +41,12 @@ def test_node_moves_unnoticed(env):
         nodes.start(host, name, 11 + i, initrd="web.initrd")
     balancer(env, nodes)
     front = nodes.lan.address(1)
-    wait_for("all three behind the balancer", lambda: {"ok " + n for n in names} <= set(nodes.visit("asker.py", front, "/", "3")), 300)
+    # Not by their answers alone: a check that began before a guest was up may fail after it has answered, and take it out for some seconds.
+    wait_for("all three behind the balancer", lambda: list(servers(nodes, "check_status").values()) == 3 * ["L7OK"], 300)
+    wait_for("answers of all three", lambda: {"ok " + n for n in names} <= set(nodes.visit("asker.py", front, "/", "3")), 60)
 
     slow = [nodes.visitor("asker.py", front, "/cgi-bin/slow", "1") for _ in range(6)]  # in turn: two on each node
-    wait_for("a slow request at web1", lambda: requests(nodes)["web1"])
+    wait_for("a slow request at web1", lambda: servers(nodes, "scur")["web1"] != "0")
     client = nodes.visitor("asker.py", front, "/")
     wait_for("the client's first answers", lambda: len(client.lines) > 5)
     nodes.beats["web1"].expect_restart()
