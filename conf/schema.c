@@ -222,6 +222,9 @@ static const struct key memory_keys[] = {
 		.help = "a guest that swaps in more than this in a second is under pressure"},
 	{"major-faults", KEY_UINT, AT(policy, memory.major_faults_ps), RANGE(0, 1000000), .def = "50",
 		.help = "and one with so many more major faults a second than before the shrink"},
+	{"psi", KEY_UINT, AT(policy, memory.psi_percent), RANGE(0, 100), .unit = "%", .def = "10",
+		.help = "and one whose tasks wait for memory for more than this share of the time, where its guest agent can tell; "
+			"0: is not looked at"},
 	{"freeze", KEY_SECONDS, AT(policy, memory.freeze_s), RANGE(0, 86400), .def = "120",
 		.help = "so long after a shrink it is watched: at signs of pressure twice the last step is given back at once, "
 			"and it is not shrunk for so long"},

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "resize/guest_psi.h"
 #include "resize/stats.h"
 #include "resize/vmem.h"
 
@@ -25,6 +26,7 @@
  * what it is given for so long has no driver for it. */
 #define NUDGE(patience_ms) ((patience_ms) / 3)
 #define NO_GROWTH(patience_ms) ((patience_ms)*5 / 2)
+#define PSI_MS 1000      /* between two readings of the guest's memory pressure */
 #define TIMEOUT_MS 60000 /* where the caller gives none */
 
 enum balloon_phase { BEGINNING, GROWING, SHRINKING, GIVING_BACK, ENDED };
@@ -38,7 +40,7 @@ struct balloon_job {
 	void *arg;
 	enum balloon_phase phase;
 	struct event *timer;
-	unsigned outstanding; /* QMP answers that will still come here */
+	unsigned outstanding; /* answers of QEMU and the agent that will still come here */
 	int64_t began_ms, phase_ms;
 	uint64_t now_bytes, asked_bytes;
 	struct mem_parts now, asked; /* of the two above */
@@ -48,6 +50,7 @@ struct balloon_job {
 	uint64_t last_step_bytes;
 	double faults_before_ps;
 	struct stats_track stats;
+	struct guest_psi psi;
 	char reason[160]; /* why it gives back */
 	struct balloon_result result;
 };
@@ -235,6 +238,7 @@ static bool step_settled(struct balloon_job *job, int64_t now_ms)
 static struct shrink_view view(struct balloon_job *job, int64_t now_ms)
 {
 	bool settled = step_settled(job, now_ms);
+	int64_t since_ms = job->settled_ms + (job->last_step_bytes ? AFTER_STEP_MS : 0);
 
 	return (struct shrink_view){
 		.start_bytes = job->result.before,
@@ -246,8 +250,7 @@ static struct shrink_view view(struct balloon_job *job, int64_t now_ms)
 		.rules = job->limits.rules,
 		.settled = settled,
 		.stats_known = job->stats.known,
-		.stats_since = settled &&
-			job->stats.changed_ms >= job->settled_ms + (job->last_step_bytes ? AFTER_STEP_MS : 0),
+		.stats_since = settled && job->stats.changed_ms >= since_ms,
 		.stats_age_ms = stats_track_age_ms(&job->stats, now_ms),
 		.stale_ms = STALE_MS,
 		.waited_ms = settled ? (unsigned)(now_ms - job->settled_ms) : 0,
@@ -257,6 +260,9 @@ static struct shrink_view view(struct balloon_job *job, int64_t now_ms)
 		.swap_in_bps = job->stats.swap_in_bps,
 		.major_faults_ps = job->stats.major_faults_ps,
 		.major_faults_before_ps = job->faults_before_ps,
+		.psi_known = job->psi.known,
+		.psi_since = settled && job->psi.at_ms >= since_ms,
+		.psi_percent = job->psi.percent,
 	};
 }
 
@@ -397,6 +403,30 @@ static int ask_stats(struct balloon_job *job)
 	return rc;
 }
 
+static void on_psi(void *arg, uint64_t some_us, const struct err *e)
+{
+	struct balloon_job *job = arg;
+
+	job->psi.asked = false;
+	if (!answered(job))
+		return;
+	if (!e->code)
+		guest_psi_add(&job->psi, some_us, mono_ms());
+	else
+		job->psi = (struct guest_psi){.refused = e->code == EREMOTEIO};
+}
+
+/* It is not waited for in a turn: a guest without an agent, or with a slow one, is judged by its statistics. */
+static void ask_psi(struct balloon_job *job)
+{
+	struct guest_psi *p = &job->psi;
+
+	if (p->asked || p->refused || job->limits.rules.psi_percent <= 0 || mono_ms() - p->at_ms < PSI_MS)
+		return;
+	p->asked = !guest_psi_ask(job->limits.agent, on_psi, job);
+	job->outstanding += p->asked;
+}
+
 /* Statistics first: answers come in order, so they are there when the size is judged. */
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
@@ -411,6 +441,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 			job->limits.min_bytes >> 20, job->limits.max_bytes >> 20);
 		return;
 	}
+	if (job->phase == SHRINKING)
+		ask_psi(job);
 	rc = job->phase == SHRINKING ? ask_stats(job) : 0;
 	if (!rc && has_vmem(job))
 		rc = ask_devices(job);

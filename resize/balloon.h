@@ -11,6 +11,8 @@
 #include "domain/qmp.h"
 #include "resize/shrink.h"
 
+struct qga;
+
 struct guest_mem_stats { /* as virtio-balloon gives them; bytes; UINT64_MAX = the guest does not say */
 	uint64_t total, free, available, disk_caches;
 	uint64_t swap_in, swap_out;          /* bytes since boot */
@@ -22,6 +24,7 @@ struct balloon_limits {
 	uint64_t min_bytes, max_bytes;
 	uint64_t
 		boot_bytes; /* what it booted with; 0 or >= max_bytes: there is no virtio-mem device, all is the balloon's */
+	struct qga *agent; /* may be NULL: asked for the guest's memory pressure, and must outlive the job */
 	struct shrink_rules rules;
 	unsigned timeout_ms;  /* of the whole; 0 = 60 s */
 	unsigned patience_ms; /* to wait for fresh statistics, and for a guest that has stopped giving; 0 = 8 s */

@@ -9,7 +9,7 @@
 #define MIB(bytes) ((bytes) >> 20)
 
 const struct shrink_rules shrink_rules_default = {
-	.step_percent = 2, .reserve_percent = 10, .swap_in_bps = 65536, .major_faults_ps = 50};
+	.step_percent = 2, .reserve_percent = 10, .swap_in_bps = 65536, .major_faults_ps = 50, .psi_percent = 10};
 
 static const char *const verdict_names[] = {
 	[SHRINK_STEP] = "step",
@@ -80,6 +80,8 @@ static bool pressure(const struct shrink_view *v, char *why, size_t size)
 	else if (v->major_faults_ps > faults_before + v->rules.major_faults_ps)
 		snprintf(why, size, "the guest has %.0f major faults/s (%.0f before)", v->major_faults_ps,
 			faults_before);
+	else if (v->psi_known && v->rules.psi_percent > 0 && v->psi_percent > v->rules.psi_percent)
+		snprintf(why, size, "tasks in the guest wait for memory %.0f %% of the time", v->psi_percent);
 	else
 		return false;
 	return true;
@@ -193,6 +195,8 @@ struct shrink_next shrink_next(const struct shrink_view *v)
 	goal = goal_of(v);
 	if (v->now_bytes <= goal)
 		return enough(v);
+	if (v->psi_known && !v->psi_since && v->waited_ms < v->patience_ms)
+		return verdict(SHRINK_WAIT, 0, "waits for the guest's memory pressure");
 	target = align_up(v->now_bytes - step_size(v, goal));
 	if (target < goal)
 		target = goal;

@@ -24,6 +24,7 @@ void mem_rules(const struct dom *d, bool by_policy, struct shrink_rules *out)
 	out->reserve_percent = pe.memory.reserve_percent;
 	out->swap_in_bps = (double)pe.memory.swap_in_bps;
 	out->major_faults_ps = pe.memory.major_faults_ps;
+	out->psi_percent = pe.memory.psi_percent;
 }
 
 int64_t mem_freeze_ms(const struct dom *d)

@@ -377,6 +377,7 @@ static int memory_enter_resize(struct job *j, struct err *e)
 	struct balloon_limits limits = {.min_bytes = d->spec.mem_min,
 		.max_bytes = d->spec.mem_max,
 		.boot_bytes = d->spec.mem_boot,
+		.agent = d->qga,
 		.timeout_ms = BALLOON_TIMEOUT_MS};
 	int rc = r->mem_bytes > d->mem_bytes ? dom_reserve(d, d->vcpus, r->mem_bytes, e) : 0;
 

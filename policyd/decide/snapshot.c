@@ -47,6 +47,7 @@ static const struct field memory_fields[] = {
 	{"reserve_percent", F_UINT, M(mem_policy, reserve_percent), .def = 10},
 	{"swap_in_bps", F_U64, M(mem_policy, swap_in_bps), .def = 65536},
 	{"major_faults_ps", F_UINT, M(mem_policy, major_faults_ps), .def = 50},
+	{"psi_percent", F_UINT, M(mem_policy, psi_percent), .def = 10},
 	{"freeze_s", F_UINT, M(mem_policy, freeze_s), .def = 120},
 	{"law", F_WORD, M(mem_policy, law), .words = law_words},
 	{"sizing", F_BOOL, M(mem_policy, sizing)},

@@ -1,7 +1,7 @@
 """QEMU's guest agent, the real one: used where a guest runs it, and nothing is missed where it does not, has stopped, or starts later."""
 import os
 
-from ballast import Group, Qmp, wait_for
+from ballast import CMDLINE, Group, Qmp, wait_for
 
 LIMIT_S = 300
 START = ("for p in /sys/class/virtio-ports/*; do grep -q org.qemu.guest_agent.0 $p/name && port=${p##*/}; done; "
@@ -16,7 +16,7 @@ def test_agent(env):
         for part in ("initrd", "agent.initrd"):
             with open(os.path.join(env.build_root, "guest", part), "rb") as f:
                 out.write(f.read())
-    alpha.add_domain("web1", initrd=initrd, vcpus={"min": 1, "boot": 1, "max": 4}, memory={"min": "96M", "boot": "192M", "max": "192M"})
+    alpha.add_domain("web1", initrd=initrd, cmdline=CMDLINE + " psi=1", vcpus={"min": 1, "boot": 1, "max": 4}, memory={"min": "96M", "boot": "192M", "max": "192M"})
     beats = alpha.heartbeats("web1")
     alpha.ctl("start", "web1")
     beats.wait_ready()
@@ -30,6 +30,16 @@ def test_agent(env):
     assert "started" in alpha.agent("web1").cmd("sh " + START)
     wait_for("the agent to be heard", answers, 10)
     assert alpha.json("set-vcpu", "web1", "3")["online"] == 3
+    # how long its tasks wait for memory is asked when it is shrunk: its own count first, then one that says half of the time
+    alpha.ctl("set-memory", "web1", "184M")
+    guest = alpha.agent("web1")
+    guest.cmd("sh touch /psi; mount --bind /psi /proc/pressure/memory")
+    guest.cmd("sh (n=0; while sleep 0.2; do n=$((n + 100000)); "
+              "printf 'some avg10=0.00 avg60=0.00 avg300=0.00 total=%d\\n' $n > /psi; done) >/dev/null 2>&1 & echo $! > /psi.pid")
+    said = alpha.refused("set-memory", "web1", "128M")
+    assert "tasks in the guest wait for memory" in said, said
+    assert alpha.json("show", "web1")["mem_bytes"] > 128 << 20
+    guest.cmd("sh kill $(cat /psi.pid); umount /proc/pressure/memory")
     # another policyd finds it too
     alpha.restart()
     wait_for("adoption", lambda: alpha.json("version")["settled"])

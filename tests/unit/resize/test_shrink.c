@@ -200,6 +200,21 @@ static void test_backs_off(void **state)
 	v.major_faults_before_ps = 60; /* it always has that many */
 	expect(&v, SHRINK_STEP, 0);
 	v.major_faults_ps = 0;
+	v.psi_known = v.psi_since = true;
+	v.psi_percent = 10;
+	expect(&v, SHRINK_STEP, 0); /* as much as is allowed */
+	v.psi_percent = 11;
+	expect(&v, SHRINK_BACK_OFF, M(532));
+	v.rules.psi_percent = 0; /* not looked at */
+	expect(&v, SHRINK_STEP, 0);
+	v.rules.psi_percent = 10;
+	v.psi_percent = 0;
+	v.psi_since = false; /* from before the step: it says nothing about it */
+	expect(&v, SHRINK_WAIT, 0);
+	v.waited_ms = v.patience_ms;
+	expect(&v, SHRINK_STEP, 0);
+	v.waited_ms = 0;
+	v.psi_known = false;
 	v.available_bytes = M(10); /* reserve 49.2M: it lacks more than two steps */
 	expect(&v, SHRINK_BACK_OFF, M(572));
 	v = after_step(M(20));
