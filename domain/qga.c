@@ -18,10 +18,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "domain/line.h"
 #include "domain/qmp_json.h"
 
 #define DELIMITER '\xff'
 #define ANSWER_MAX (1u << 20) /* a guest's: no more is kept of it */
+#define SYNC_MAX 4096         /* of the answer to a synchronisation, which is short */
 #define SYNC_MS 3000
 #define LOOK_MS 60000
 #define COMMAND_MS 5000
@@ -47,6 +49,7 @@ struct qga {
 	struct event *timer; /* down: the next look; syncing and with a command under way: patience */
 	bool delimited;      /* syncing: the delimiter was seen */
 	json_int_t sync;
+	size_t scanned;             /* of the input: no line end up to here */
 	TAILQ_HEAD(, qga_cmd) cmds; /* the first is under way while ready */
 	bool under_way;
 	unsigned holds;
@@ -225,6 +228,7 @@ static bool skip_to_delimiter(struct qga *q, struct evbuffer *in)
 	}
 	while (at.pos >= 0) {
 		evbuffer_drain(in, (size_t)at.pos + 1);
+		q->scanned = 0;
 		at = evbuffer_search(in, "\xff", 1, NULL);
 	}
 	q->delimited = true;
@@ -235,18 +239,19 @@ static void on_socket_read(struct bufferevent *bev, void *arg)
 {
 	struct qga *q = arg;
 	struct evbuffer *in = bufferevent_get_input(bev);
-	size_t n;
+	size_t n, max;
 	char *line;
 
 	hold(q);
 	while (q->bev == bev && (q->state != QGA_SYNCING || skip_to_delimiter(q, in)) &&
-		(line = evbuffer_readln(in, &n, EVBUFFER_EOL_LF))) {
-		if (n)
+		(line = line_take(in, &q->scanned, &n))) {
+		if (n > 1)
 			input_line(q, line, n);
 		free(line);
 	}
-	if (q->bev == bev && evbuffer_get_length(in) > ANSWER_MAX)
-		go_down(q, EMSGSIZE, "an answer of more than 1 MiB");
+	max = q->state == QGA_SYNCING ? SYNC_MAX : ANSWER_MAX; /* all of it is searched for a delimiter at each read */
+	if (q->bev == bev && evbuffer_get_length(in) > max)
+		go_down(q, EMSGSIZE, "its answer is too long");
 	drop(q);
 }
 
@@ -295,6 +300,7 @@ static void look(struct qga *q)
 	}
 	q->state = QGA_SYNCING;
 	q->delimited = false;
+	q->scanned = 0;
 	q->sync++;
 	bufferevent_setcb(q->bev, on_socket_read, NULL, on_socket_event, q);
 	bufferevent_enable(q->bev, EV_READ | EV_WRITE);

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "domain/line.h"
 #include "domain/qmp_json.h"
 
 #define QMP_LINE_MAX (8u << 20) /* the longest real answer (query-qmp-schema) has some 300 kB */
@@ -217,30 +218,6 @@ static void input_line(struct qmp *q, const char *line, size_t n)
 	json_decref(j);
 }
 
-/* The next whole line, to free(3), or NULL: no line end yet. Looks at each byte once. */
-static char *line_take(struct qmp *q, struct evbuffer *in, size_t *n_out)
-{
-	struct evbuffer_ptr from, eol;
-	char *line;
-
-	if (!evbuffer_get_length(in))
-		return NULL;
-	evbuffer_ptr_set(in, &from, q->scanned, EVBUFFER_PTR_SET);
-	eol = evbuffer_search(in, "\n", 1, &from);
-	if (eol.pos < 0) {
-		q->scanned = evbuffer_get_length(in);
-		return NULL;
-	}
-	q->scanned = 0;
-	*n_out = (size_t)eol.pos + 1;
-	line = malloc(*n_out + 1);
-	if (!line)
-		return NULL;
-	evbuffer_remove(in, line, *n_out);
-	line[*n_out] = 0;
-	return line;
-}
-
 static void on_socket_read(struct bufferevent *bev, void *arg)
 {
 	struct qmp *q = arg;
@@ -248,7 +225,7 @@ static void on_socket_read(struct bufferevent *bev, void *arg)
 	char *line;
 
 	q_hold(q);
-	while (q->bev == bev && (line = line_take(q, bufferevent_get_input(bev), &n))) {
+	while (q->bev == bev && (line = line_take(bufferevent_get_input(bev), &q->scanned, &n))) {
 		if (strspn(line, " \t\r\n") < n) /* not blank */
 			input_line(q, line, n);
 		free(line);
