@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "policyd/act/brain.h"
 #include "policyd/decide/sizing.h"
@@ -15,7 +16,7 @@
 #define LEARNS_MS 86400000LL /* no advice before: what comes once a day was not seen yet */
 #define MIB ((double)(1 << 20))
 
-#define SHAPE "ballast sizing 1" /* another one for another meaning of what is kept */
+#define SHAPE "ballast sizing 2" /* another one for another meaning of what is kept */
 
 struct dom_sizing {
 	struct sizing s;
@@ -28,7 +29,7 @@ struct dom_sizing {
 /* As it is in memory: read by the same program on the same machine, or by another one that then knows SHAPE and the size. */
 struct kept {
 	char shape[32];
-	uint64_t size;
+	uint64_t size, digest; /* digest: XXH3 of z; what is damaged is not advised by */
 	struct dom_sizing z;
 };
 
@@ -46,7 +47,8 @@ static void keep(const struct dom *d, const struct dom_sizing *z)
 	memset(&k, 0, sizeof(k));
 	snprintf(k.shape, sizeof(k.shape), "%s", SHAPE);
 	k.size = sizeof(k);
-	k.z = *z;
+	memcpy(&k.z, z, sizeof(k.z));
+	k.digest = XXH3_64bits(&k.z, sizeof(k.z));
 	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return;
@@ -72,6 +74,7 @@ static bool take_kept(const struct dom *d, int64_t now_ms, struct dom_sizing *ou
 	n = read(fd, &k, sizeof(k));
 	close(fd);
 	if (n != (ssize_t)sizeof(k) || k.size != sizeof(k) || strncmp(k.shape, SHAPE, sizeof(k.shape)) != 0 ||
+		k.digest != XXH3_64bits(&k.z, sizeof(k.z)) ||
 		k.z.began_ms > k.z.last_ms || k.z.last_ms > now_ms) /* its clock began anew: another boot */
 		return false;
 	*out = k.z;

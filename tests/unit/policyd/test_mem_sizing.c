@@ -114,6 +114,16 @@ static void of_another_shape(const char *path)
 	fclose(f);
 }
 
+static void damaged(const char *path)
+{
+	FILE *f = fopen(path, "r+");
+
+	assert_non_null(f);
+	assert_int_equal(fseek(f, 400, SEEK_SET), 0); /* a float of what was learnt, now not a number */
+	assert_int_equal(fwrite("\xff\xff\xff\xff", 1, 4, f), 4);
+	fclose(f);
+}
+
 static void a_link(const char *path)
 {
 	assert_int_equal(unlink(path), 0);
@@ -122,7 +132,7 @@ static void a_link(const char *path)
 
 static void what_is_not_usable(void **state)
 {
-	void (*const spoils[])(const char *) = {cut_short, of_another_shape, a_link};
+	void (*const spoils[])(const char *) = {cut_short, of_another_shape, damaged, a_link};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(spoils) / sizeof(spoils[0]); i++)
