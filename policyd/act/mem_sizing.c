@@ -74,8 +74,8 @@ static bool take_kept(const struct dom *d, int64_t now_ms, struct dom_sizing *ou
 	n = read(fd, &k, sizeof(k));
 	close(fd);
 	if (n != (ssize_t)sizeof(k) || k.size != sizeof(k) || strncmp(k.shape, SHAPE, sizeof(k.shape)) != 0 ||
-		k.digest != XXH3_64bits(&k.z, sizeof(k.z)) ||
-		k.z.began_ms > k.z.last_ms || k.z.last_ms > now_ms) /* its clock began anew: another boot */
+		k.digest != XXH3_64bits(&k.z, sizeof(k.z)) || k.z.began_ms > k.z.last_ms ||
+		k.z.last_ms > now_ms) /* its clock began anew: another boot */
 		return false;
 	*out = k.z;
 	return true;

@@ -23,5 +23,5 @@ breach "policyd/ does not include tests/" "$inc\"tests/" $(files policyd)
 breach "libconfig only in conf/" "$inc<libconfig" $(files domain resize migrate policyd)
 breach "SQLite only in policyd/store.c" "$inc<sqlite3" $(files domain conf resize migrate policyd | grep -v '^policyd/store')
 breach "OpenSSL only in migrate/tls.*" "$inc<openssl" $(files domain conf resize migrate policyd | grep -v '^migrate/tls')
-breach "libevent in the loop, the QMP, guest agent and network files only" "$inc<event" $(files domain conf resize migrate | grep -vE '^(domain/qmp|domain/qga|resize/|migrate/main|migrate/.*loop)')
+breach "libevent in the loop, the QMP, guest agent and network files only" "$inc<event" $(files domain conf resize migrate | grep -vE '^(domain/qmp|domain/qga|domain/line|resize/|migrate/main|migrate/.*loop)')
 [ "$bad" = 0 ] && echo "layers: ok" || exit 1
