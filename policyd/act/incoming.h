@@ -1,4 +1,4 @@
-/* Private to asked.c, incoming.c (live) and incoming_cold.c, the target's side of moves. Loop thread. */
+/* Private to asked.c, incoming.c (live; its parts share incoming_int.h) and incoming_cold.c, the target's side of moves. Loop thread. */
 #ifndef POLICYD_ACT_INCOMING_H
 #define POLICYD_ACT_INCOMING_H
 

@@ -21,7 +21,7 @@ def b64(text):
 
 def call(url, what, body):
     rq = urllib.request.Request(url + "/v3/kv/" + what, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(rq, timeout=30) as answer:
+    with urllib.request.urlopen(rq, timeout=10) as answer:
         return json.load(answer)
 
 
