@@ -104,6 +104,10 @@ static int check_hello(const struct worker *w, const struct control_hello *h, st
 	if (strcmp(h->uuid, w->conf.uuid) != 0 || h->epoch != w->conf.epoch)
 		return err_set(e, EINVAL, "the source brings domain %s epoch %llu, we wait for %s epoch %llu", h->uuid,
 			(unsigned long long)h->epoch, w->conf.uuid, (unsigned long long)w->conf.epoch);
+	if (w->conf.resume && !h->postcopy)
+		return err_set(e, EPROTO,
+			"the source begins a new transfer of %s, which runs here and waits for the rest of its memory",
+			h->uuid);
 	if (strcmp(h->machine, w->machine) != 0)
 		return err_set(e, EINVAL, "the machine is %s at the source, %s here", h->machine, w->machine);
 	return check_blocks(w, h, e);
@@ -127,11 +131,11 @@ static int step_hello(struct worker *w, struct err *e)
 		rc = control_version_choose(msg.hello.version_low, msg.hello.version_high, &answer.welcome.version, e);
 	if (rc == 0)
 		rc = check_hello(w, &msg.hello, e);
-	w->postcopy = msg.hello.postcopy;
-	if (rc == 0 && w->postcopy != w->conf.resume && !w->missing)
+	if (rc == 0 && msg.hello.postcopy && !w->missing) /* a resumed one has its list from disk */
 		rc = open_missing(w, e);
 	if (rc)
 		return rc;
+	w->postcopy = msg.hello.postcopy;
 	w->was_paused |= msg.hello.was_paused;
 	w->n_channels = msg.hello.n_channels < most ? msg.hello.n_channels : most;
 	answer.welcome.n_channels = (uint16_t)w->n_channels;

@@ -7,6 +7,7 @@ import subprocess
 
 import moves
 from ballast import Worker, start_line, wait_for
+from wirepeer import OldSource
 from worker_pair import Pair
 
 LIMIT_S = 600
@@ -14,12 +15,23 @@ FAST, SLOW = 60 << 20, 3 << 20  # octets a second: less than the guest writes; s
 
 
 class Late(Pair):
-    def resume_workers(self):
-        """What both policyds do when the target's journal says PARTIAL."""
+    def resume_target(self):
         self.dst = Worker(self.env)
         self.dst.send(**start_line("target", self.target, self.there, self.here, self.state(self.there), self.tls[self.there], self.epoch,
                                    address="127.0.0.1", port=0, resume=True))
-        port = self.dst.wait("listening", 60)["port"]
+        return self.dst.wait("listening", 60)["port"]
+
+    def refuses_a_new_transfer(self):
+        """A source that knows nothing of the post-copy would begin anew, over the memory of a guest that runs."""
+        tls = {**self.tls[self.here], "peer": self.tls[self.there]["certificate"]}
+        peer = OldSource(tls, self.there, self.resume_target())
+        peer.hello(self.target, self.epoch, (1, 2), "")  # whose hello is as an honest one's otherwise
+        done = self.end(self.dst)
+        assert done["outcome"] == "in-doubt" and "begins a new transfer" in done["error"], done
+
+    def resume_workers(self):
+        """What both policyds do when the target's journal says PARTIAL."""
+        port = self.resume_target()
         self.src = Worker(self.env)
         self.src.send(**start_line("source", self.guest, self.here, self.there, self.state(self.here), self.tls[self.here], self.epoch,
                                    address="127.0.0.1", port=port, resume=True))
@@ -89,6 +101,7 @@ def test_cut_in_the_middle(env):
         answer = p.journal(p.there, "resolve", "--apply", *p.key("target"))
         assert answer["state"] == "PARTIAL" and answer["action"] == "fetch", answer
         assert p.guest.qmp("query-status")["status"] in ("postmigrate", "paused")
+        p.refuses_a_new_transfer()
         p.resume_workers()
         p.dst.wait("phase", 60, name="postcopy")
         src, dst = p.whole()
