@@ -64,8 +64,7 @@ struct mem_policy {
 	unsigned reserve_percent;  /* stop shrinking when available falls under this; 10 */
 	uint64_t swap_in_bps;      /* more is pressure; 64K */
 	unsigned major_faults_ps;  /* above what it had before a shrink; more is pressure; 50 */
-	unsigned
-		psi_percent; /* tasks waiting for memory in the guest for more than this is pressure; 0 = not looked at; 10 */
+	unsigned psi_percent;   /* of the time that tasks of the guest wait for memory; more is pressure; 0 = any; 10 */
 	unsigned freeze_s;      /* watched after a shrink, and not shrunk after one that was given back; 120 */
 	unsigned sample_rate_s; /* 5 */
 };

@@ -21,9 +21,9 @@
 #include "domain/line.h"
 #include "domain/qmp_json.h"
 
-#define DELIMITER '\xff'
-#define ANSWER_MAX (1u << 20) /* a guest's: no more is kept of it */
-#define SYNC_MAX 4096         /* of the answer to a synchronisation, which is short */
+/* No more is kept of a guest's line. While it synchronises all that is kept is searched for a delimiter at each read, and the answer is short. */
+#define ANSWER_MAX (1u << 20)
+#define SYNC_MAX (4u << 10)
 #define SYNC_MS 3000
 #define LOOK_MS 60000
 #define COMMAND_MS 5000
@@ -235,6 +235,14 @@ static bool skip_to_delimiter(struct qga *q, struct evbuffer *in)
 	return true;
 }
 
+static void too_long(struct qga *q, size_t max)
+{
+	char why[64];
+
+	snprintf(why, sizeof(why), "it sent more than %zu KiB without a line end", max >> 10);
+	go_down(q, EMSGSIZE, why);
+}
+
 static void on_socket_read(struct bufferevent *bev, void *arg)
 {
 	struct qga *q = arg;
@@ -249,9 +257,9 @@ static void on_socket_read(struct bufferevent *bev, void *arg)
 			input_line(q, line, n);
 		free(line);
 	}
-	max = q->state == QGA_SYNCING ? SYNC_MAX : ANSWER_MAX; /* all of it is searched for a delimiter at each read */
+	max = q->state == QGA_SYNCING ? SYNC_MAX : ANSWER_MAX;
 	if (q->bev == bev && evbuffer_get_length(in) > max)
-		go_down(q, EMSGSIZE, "its answer is too long");
+		too_long(q, max);
 	drop(q);
 }
 

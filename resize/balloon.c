@@ -51,7 +51,9 @@ struct balloon_job {
 	double faults_before_ps;
 	struct stats_track stats;
 	struct guest_psi psi;
-	char reason[160]; /* why it gives back */
+	int64_t psi_asked_ms;          /* 0 = never */
+	bool psi_awaited, psi_refused; /* an answer is to come; this guest cannot say */
+	char reason[160];              /* why it gives back */
 	struct balloon_result result;
 };
 
@@ -407,24 +409,27 @@ static void on_psi(void *arg, uint64_t some_us, const struct err *e)
 {
 	struct balloon_job *job = arg;
 
-	job->psi.asked = false;
+	job->psi_awaited = false;
 	if (!answered(job))
 		return;
 	if (!e->code)
 		guest_psi_add(&job->psi, some_us, mono_ms());
 	else
-		job->psi = (struct guest_psi){.refused = e->code == EREMOTEIO};
+		job->psi.known = false;
+	job->psi_refused = e->code == EREMOTEIO;
 }
 
 /* It is not waited for in a turn: a guest without an agent, or with a slow one, is judged by its statistics. */
 static void ask_psi(struct balloon_job *job)
 {
-	struct guest_psi *p = &job->psi;
+	const struct shrink_rules *r = &job->limits.rules;
 
-	if (p->asked || p->refused || job->limits.rules.psi_percent <= 0 || mono_ms() - p->at_ms < PSI_MS)
+	if (job->psi_awaited || job->psi_refused || r->free_rule || r->psi_percent <= 0 ||
+		mono_ms() - job->psi_asked_ms < PSI_MS)
 		return;
-	p->asked = !guest_psi_ask(job->limits.agent, on_psi, job);
-	job->outstanding += p->asked;
+	job->psi_asked_ms = mono_ms();
+	job->psi_awaited = !guest_psi_ask(job->limits.agent, on_psi, job);
+	job->outstanding += job->psi_awaited;
 }
 
 /* Statistics first: answers come in order, so they are there when the size is judged. */

@@ -44,7 +44,7 @@ int guest_psi_unbase64(const char *text, char *out, size_t size)
 		have -= 8;
 		out[n++] = (char)(bits >> have & 0xff);
 	}
-	if (!size || text[strspn(text, "=")])
+	if (text[strspn(text, "=")])
 		return -EPROTO;
 	out[n] = 0;
 	return 0;

@@ -11,8 +11,6 @@
 #include "domain/qga.h"
 
 struct guest_psi {        /* zero = nothing known */
-	bool asked;       /* an answer is to come */
-	bool refused;     /* this guest cannot say: it is not asked again */
 	int64_t at_ms;    /* of the last reading, monotonic; 0 = none */
 	uint64_t some_us; /* time so far in which some task waited for memory */
 	bool known;       /* there are two readings: percent holds */
@@ -23,7 +21,7 @@ struct guest_psi {        /* zero = nothing known */
 void guest_psi_add(struct guest_psi *p, uint64_t some_us, int64_t now_ms);
 /* The total of the line "some" of @text, in microseconds. -EPROTO: it is not there. Pure. */
 int guest_psi_parse(const char *text, uint64_t *some_us_out);
-/* Plain base64 (RFC 4648) to at most @size - 1 bytes and a NUL. -EPROTO: it is not base64, or does not fit. Pure. */
+/* Plain base64 (RFC 4648) to at most @size - 1 bytes and a NUL, @size > 0. -EPROTO: it is not base64, or does not fit. Pure. */
 int guest_psi_unbase64(const char *text, char *out, size_t size);
 
 /* @some_us is the guest's word; @e->code: 0; EREMOTEIO, EPROTO it cannot say; else as qga_command. Once, from the loop or from inside qga_free. */

@@ -3,10 +3,10 @@
  * One step at a time, each followed by fresh statistics: step_percent of the size. While memory is free the next step is twice the last
  * healthy one, but never more than half of what the guest has to spare; what the guest would have to reclaim (its caches) goes by single
  * steps, for whether it needs that shows only afterwards. Never so far that its available memory would fall under the reserve, or its size
- * under used x (100 + headroom) %. At the first sign of pressure (available under the reserve, swap-in, major faults, tasks of the guest that wait
- * for memory, where it says) at least twice the last step is given back. Without fresh statistics nothing is taken: those that never came or are old stop it, those that
- * stop coming after a step of ours make it give that step back, for a starved guest does not answer. Growing needs no statistics and is
- * not decided here. */
+ * under used x (100 + headroom) %. At the first sign of pressure (available under the reserve, swap-in, major faults, tasks that wait for
+ * memory where the guest can say so) at least twice the last step is given back. Without fresh statistics nothing is taken: those that never
+ * came or are old stop it, those that stop coming after a step of ours make it give that step back, for a starved guest does not answer.
+ * Growing needs no statistics and is not decided here. */
 #ifndef RESIZE_SHRINK_H
 #define RESIZE_SHRINK_H
 
@@ -25,7 +25,7 @@ struct shrink_rules { /* from policy, or shrink_rules_default */
 	unsigned headroom_percent; /* and the size above used x (100 + this) %; 0 = the reserve alone */
 	double swap_in_bps;        /* more than this is pressure */
 	double major_faults_ps;    /* and so much more than before the first step */
-	double psi_percent; /* tasks of the guest may wait for memory for this share of the time; 0 = not looked at */
+	double psi_percent;        /* of the time that its tasks wait for memory; 0 = is not looked at */
 };
 /* 2 %, 10 %, no headroom, 64 KiB/s, 50/s, 10 %. */
 extern const struct shrink_rules shrink_rules_default;

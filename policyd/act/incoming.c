@@ -28,6 +28,16 @@ void incoming_unref(struct incoming *in)
 	free(in);
 }
 
+bool incoming_answered(struct incoming *in)
+{
+	if (in->j) {
+		in->refs--;
+		return true;
+	}
+	incoming_unref(in);
+	return false;
+}
+
 void incoming_because(struct incoming *in, const struct err *e)
 {
 	if (!in->why.code)

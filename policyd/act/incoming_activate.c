@@ -13,11 +13,8 @@ static void on_saved(void *arg, const struct err *e)
 	struct incoming *in = arg;
 	struct policyd *p;
 
-	if (!in->j) {
-		incoming_unref(in);
+	if (!incoming_answered(in))
 		return;
-	}
-	in->refs--;
 	p = in->j->p;
 	if (e->code) {
 		plog(p, "%s: its definition cannot be stored: %s; trying again", in->j->dom->spec.name, e->msg);
@@ -50,11 +47,8 @@ static void on_refreshed(void *arg, const struct err *e)
 {
 	struct incoming *in = arg;
 
-	if (!in->j) {
-		incoming_unref(in);
+	if (!incoming_answered(in))
 		return;
-	}
-	in->refs--;
 	if (e->code == ECANCELED)
 		return; /* its QEMU ended just now: on_exit comes */
 	untrim(in);
@@ -67,11 +61,8 @@ static void on_qmp_cont(void *arg, const json_t *ret, const struct err *e)
 	struct dom *d;
 
 	(void)ret;
-	if (!in->j) {
-		incoming_unref(in);
+	if (!incoming_answered(in))
 		return;
-	}
-	in->refs--;
 	if (e->code == ECANCELED)
 		return;
 	d = in->j->dom;

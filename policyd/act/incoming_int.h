@@ -40,6 +40,8 @@ extern const struct job_type incoming_type, incoming_settle_type;
 
 /* ---- incoming.c ---- */
 void incoming_unref(struct incoming *in);
+/* What was asked for with a reference taken has come. False: the job is over, and @in may be gone. */
+bool incoming_answered(struct incoming *in);
 /* Why it ends; the first reason holds. */
 void incoming_because(struct incoming *in, const struct err *e);
 /* Its one timer; what it is for follows from the phase. */

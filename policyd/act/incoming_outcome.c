@@ -46,11 +46,8 @@ static void on_outcome_recorded(void *arg, enum handoff_state found, const struc
 {
 	struct incoming *in = arg;
 
-	if (!in->j) {
-		incoming_unref(in);
+	if (!incoming_answered(in))
 		return;
-	}
-	in->refs--;
 	if (!e->code && in->recording == HO_REFUSED) {
 		incoming_refused(in);
 	} else if (e->code == EPROTO && found == HO_PARTIAL && in->j->dom->launched.pid) {

@@ -30,7 +30,7 @@ def test_agent(env):
     assert "started" in alpha.agent("web1").cmd("sh " + START)
     wait_for("the agent to be heard", answers, 10)
     assert alpha.json("set-vcpu", "web1", "3")["online"] == 3
-    # how long its tasks wait for memory is asked when it is shrunk: its own count first, then one that says half of the time
+    # how long its tasks wait for memory is asked when it is shrunk: nothing is wrong, then a count that says half of the time
     alpha.ctl("set-memory", "web1", "184M")
     guest = alpha.agent("web1")
     guest.cmd("sh touch /psi; mount --bind /psi /proc/pressure/memory")

@@ -1,106 +1,72 @@
 /* The guest agent's client against an agent in the same loop that is sane, silent, late, or mad. */
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/listener.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "domain/qga.h"
+#include "tests/unit/support/fake_agent.h"
 
 struct rig {
-	struct event_base *base;
-	char dir[32], path[64];
-	struct evconnlistener *listener;
-	struct bufferevent *guest; /* the agent's end of the last connection */
+	struct fake_agent a;
 	struct qga *q;
-	bool silent, mad, stale, endless; /* how the agent is */
-	unsigned heard, ups, done;
+	bool silent, mad, stale, endless, long_sync; /* how the agent is */
+	unsigned ups, done;
 	struct err e;
 	char ret[200];
 };
 
-static void say(struct rig *r, const char *text)
-{
-	bufferevent_write(r->guest, text, strlen(text));
-}
-
-/* A line without an end; to a synchronisation, one that seems to be the answer. */
-static void say_endlessly(struct rig *r)
+/* More than what is read at once, and no line end in it. */
+static void say_much(struct rig *r, char first)
 {
 	static char much[3 << 20];
 
 	memset(much, ' ', sizeof(much));
-	if (!qga_ready(r->q))
-		much[0] = '\xff';
-	bufferevent_write(r->guest, much, sizeof(much));
+	much[0] = first;
+	fake_agent_say(&r->a, much, sizeof(much));
 }
 
-static void on_sync(struct rig *r, json_int_t id)
+static void on_sync(struct rig *r, const json_t *args)
+{
+	if (r->stale) /* an answer that an earlier client did not wait for, whole and in part */
+		fake_agent_say_text(&r->a, "{\"return\": {\"stale\": 1}}\n\xff{\"return\": 5}\n{\"ret");
+	fake_agent_sync(&r->a, args);
+}
+
+/* The right answer, but with blanks before it that a guest could go on with for ever. */
+static void on_long_sync(struct rig *r, const json_t *args)
 {
 	char text[100];
 
-	if (r->stale) /* an answer that an earlier client did not wait for, whole and in part */
-		say(r, "{\"return\": {\"stale\": 1}}\n\xff{\"return\": 5}\n{\"ret");
-	snprintf(text, sizeof(text), "\xff{\"return\": %lld}\n", (long long)id);
-	say(r, text);
+	say_much(r, '\xff');
+	snprintf(
+		text, sizeof(text), "{\"return\": %lld}\n", (long long)json_integer_value(json_object_get(args, "id")));
+	fake_agent_say_text(&r->a, text);
 }
 
-static void on_command(struct rig *r, const char *line)
+static void on_command(struct fake_agent *a, const char *cmd, const json_t *args)
 {
-	json_t *j = json_loads(line + (*line == '\xff'), 0, NULL);
-	const char *cmd = json_string_value(json_object_get(j, "execute"));
+	struct rig *r = a->arg;
 
-	assert_non_null(cmd);
-	r->heard++;
 	if (r->silent)
 		;
 	else if (r->endless)
-		say_endlessly(r);
+		say_much(r, ' ');
 	else if (r->mad)
-		say(r, "{{{{\n");
+		fake_agent_say_text(a, "{{{{\n");
 	else if (!strcmp(cmd, "guest-sync-delimited"))
-		on_sync(r, json_integer_value(json_object_get(json_object_get(j, "arguments"), "id")));
+		(r->long_sync ? on_long_sync : on_sync)(r, args);
 	else if (!strcmp(cmd, "guest-get-vcpus"))
-		say(r, "{\"return\": [{\"online\": true, \"logical-id\": 0}]}\n");
+		fake_agent_say_text(a, "{\"return\": [{\"online\": true, \"logical-id\": 0}]}\n");
 	else
-		say(r, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"The command has not been found\"}}\n");
-	json_decref(j);
-}
-
-static void on_guest_read(struct bufferevent *bev, void *arg)
-{
-	struct rig *r = arg;
-	size_t n;
-	char *line;
-
-	while (bev == r->guest && (line = evbuffer_readln(bufferevent_get_input(bev), &n, EVBUFFER_EOL_LF))) {
-		on_command(r, line);
-		free(line);
-	}
-}
-
-static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
-{
-	struct rig *r = arg;
-
-	(void)l, (void)sa, (void)len;
-	if (r->guest)
-		bufferevent_free(r->guest);
-	r->guest = bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	bufferevent_setcb(r->guest, on_guest_read, NULL, NULL, r);
-	bufferevent_enable(r->guest, EV_READ | EV_WRITE);
+		fake_agent_say_text(a,
+			"{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"The command has not been found\"}}\n");
 }
 
 static void on_up(void *arg)
@@ -121,37 +87,28 @@ static void on_done(void *arg, const json_t *ret, const struct err *e)
 
 static void start(struct rig *r)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-
 	memset(r, 0, sizeof(*r));
-	snprintf(r->dir, sizeof(r->dir), "/tmp/qga-XXXXXX");
-	assert_non_null(mkdtemp(r->dir));
-	snprintf(r->path, sizeof(r->path), "%s/qga.sock", r->dir);
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", r->path);
-	r->base = event_base_new();
-	r->listener = evconnlistener_new_bind(
-		r->base, on_accept, r, LEV_OPT_CLOSE_ON_FREE, 4, (struct sockaddr *)&sa, sizeof(sa));
-	assert_non_null(r->listener);
-	r->q = qga_new(r->base, r->path, on_up, r);
+	fake_agent_start(&r->a, on_command, r);
+	r->q = qga_new(r->a.base, r->a.path, on_up, r);
 	assert_non_null(r->q);
+}
+
+static void until(struct rig *r, const unsigned *counter, unsigned at_least)
+{
+	fake_agent_until(&r->a, counter, at_least);
+}
+
+static void start_up(struct rig *r)
+{
+	start(r);
+	qga_poke(r->q);
+	until(r, &r->ups, 1);
 }
 
 static void stop(struct rig *r)
 {
 	qga_free(r->q);
-	if (r->guest)
-		bufferevent_free(r->guest);
-	evconnlistener_free(r->listener);
-	event_base_free(r->base);
-	unlink(r->path);
-	rmdir(r->dir);
-}
-
-static void until(struct rig *r, const unsigned *counter, unsigned at_least)
-{
-	for (unsigned i = 0; i < 1000 && *counter < at_least; i++)
-		event_base_loop(r->base, EVLOOP_ONCE);
-	assert_true(*counter >= at_least);
+	fake_agent_stop(&r->a);
 }
 
 static void test_sane(void **state)
@@ -182,9 +139,7 @@ static void test_falls_silent(void **state)
 	struct rig r;
 
 	(void)state;
-	start(&r);
-	qga_poke(r.q);
-	until(&r, &r.ups, 1);
+	start_up(&r);
 	r.silent = true;
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 30, on_done, &r), 0);
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 30, on_done, &r), 0);
@@ -205,9 +160,7 @@ static void test_mad(void **state)
 	struct rig r;
 
 	(void)state;
-	start(&r);
-	qga_poke(r.q);
-	until(&r, &r.ups, 1);
+	start_up(&r);
 	r.mad = true;
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 0, on_done, &r), 0);
 	until(&r, &r.done, 1);
@@ -216,40 +169,49 @@ static void test_mad(void **state)
 	stop(&r);
 }
 
-/* Lines in single bytes are lines all the same; a line without an end is not waited for. */
+/* Lines in single bytes are lines all the same. */
 static void test_dribbles(void **state)
 {
 	static const char answer[] = "\n{\"return\": [1]}\n";
 	struct rig r;
 
 	(void)state;
-	start(&r);
-	qga_poke(r.q);
-	until(&r, &r.ups, 1);
+	start_up(&r);
 	r.silent = true;
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 0, on_done, &r), 0);
-	until(&r, &r.heard, 2);
+	until(&r, &r.a.heard, 2);
 	for (const char *p = answer; *p; p++) {
-		bufferevent_write(r.guest, p, 1);
-		bufferevent_flush(r.guest, EV_WRITE, BEV_FLUSH);
-		event_base_loop(r.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-		event_base_loop(r.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		fake_agent_say(&r.a, p, 1);
+		event_base_loop(r.a.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		event_base_loop(r.a.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	}
 	until(&r, &r.done, 1);
 	assert_string_equal(r.ret, "[1]");
-	r.silent = false;
+	stop(&r);
+}
+
+/* A line without an end is not waited for, be it an answer or what comes before the end of a synchronisation. */
+static void test_endless(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	start_up(&r);
 	r.endless = true;
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 0, on_done, &r), 0);
-	until(&r, &r.done, 2);
+	until(&r, &r.done, 1);
 	assert_int_equal(r.e.code, EMSGSIZE);
+	assert_string_equal(r.e.msg, "guest agent: guest-get-vcpus: it sent more than 1024 KiB without a line end");
 	assert_false(qga_ready(r.q));
-	qga_poke(r.q); /* nor where it begins as it should */
-	until(&r, &r.heard, 4);
-	for (unsigned i = 0; i < 20; i++)
-		event_base_loop(r.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	assert_false(qga_ready(r.q));
+	until(&r, &r.a.gone, 1);
 	r.endless = false;
-	qga_poke(r.q); /* and it is well again: it had been given up, or this would do nothing */
+	r.long_sync = true;
+	qga_poke(r.q);
+	while (r.a.gone < 2 && r.ups < 2)
+		event_base_loop(r.a.base, EVLOOP_ONCE);
+	assert_int_equal(r.ups, 1);
+	r.long_sync = false;
+	qga_poke(r.q); /* and comes back */
 	until(&r, &r.ups, 2);
 	stop(&r);
 }
@@ -269,9 +231,7 @@ static void test_freed(void **state)
 	struct rig r;
 
 	(void)state;
-	start(&r);
-	qga_poke(r.q);
-	until(&r, &r.ups, 1);
+	start_up(&r);
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 0, on_done_free, &r), 0);
 	assert_int_equal(qga_command(r.q, "guest-get-vcpus", NULL, 0, on_done, &r), 0);
 	until(&r, &r.done, 2);
@@ -282,8 +242,8 @@ static void test_freed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_sane), cmocka_unit_test(test_falls_silent),
-		cmocka_unit_test(test_mad), cmocka_unit_test(test_dribbles), cmocka_unit_test(test_freed)};
+		cmocka_unit_test(test_mad), cmocka_unit_test(test_dribbles), cmocka_unit_test(test_endless),
+		cmocka_unit_test(test_freed)};
 
-	signal(SIGPIPE, SIG_IGN); /* as policyd does */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,5 @@
 /* A guest's memory pressure: what its kernel writes, as its agent sends it, over time; and an agent that says nonsense. */
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/event.h>
-#include <event2/listener.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,11 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "resize/guest_psi.h"
+#include "tests/unit/support/fake_agent.h"
 
 #define FULL "full avg10=0.00 avg60=0.00 avg300=0.00 total=99\n"
 
@@ -84,9 +79,7 @@ static void test_share(void **state)
 /* ---- asking, of an agent in the same loop ---- */
 
 struct rig {
-	struct event_base *base;
-	char dir[32], path[64];
-	struct bufferevent *guest;
+	struct fake_agent a;
 	struct qga *q;
 	const char *open, *read; /* its answers; NULL: none */
 	unsigned ups, closed, done;
@@ -103,17 +96,14 @@ static void on_done(void *arg, uint64_t some_us, const struct err *e)
 	r->e = *e;
 }
 
-static void on_line(struct rig *r, const char *line)
+static void on_command(struct fake_agent *a, const char *cmd, const json_t *args)
 {
-	json_t *j = json_loads(line + (*line == '\xff'), 0, NULL), *args = json_object_get(j, "arguments");
-	const char *cmd = json_string_value(json_object_get(j, "execute")), *say = "{\"return\": {}}";
-	char sync[80];
+	struct rig *r = a->arg;
+	const char *say = "{\"return\": {}}\n";
 
-	assert_non_null(cmd);
 	if (!strcmp(cmd, "guest-sync-delimited")) {
-		snprintf(sync, sizeof(sync), "\xff{\"return\": %lld}",
-			(long long)json_integer_value(json_object_get(args, "id")));
-		say = sync;
+		fake_agent_sync(a, args);
+		return;
 	} else if (!strcmp(cmd, "guest-file-open")) {
 		assert_string_equal(json_string_value(json_object_get(args, "path")), "/proc/pressure/memory");
 		say = r->open;
@@ -123,44 +113,13 @@ static void on_line(struct rig *r, const char *line)
 	} else if (!strcmp(cmd, "guest-file-close")) {
 		r->closed++;
 	}
-	if (say) {
-		bufferevent_write(r->guest, say, strlen(say));
-		bufferevent_write(r->guest, "\n", 1);
-	}
-	json_decref(j);
-}
-
-static void on_guest_read(struct bufferevent *bev, void *arg)
-{
-	size_t n;
-	char *line;
-
-	while ((line = evbuffer_readln(bufferevent_get_input(bev), &n, EVBUFFER_EOL_LF))) {
-		on_line(arg, line);
-		free(line);
-	}
-}
-
-static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
-{
-	struct rig *r = arg;
-
-	(void)l, (void)sa, (void)len;
-	r->guest = bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	bufferevent_setcb(r->guest, on_guest_read, NULL, NULL, r);
-	bufferevent_enable(r->guest, EV_READ | EV_WRITE);
+	if (say)
+		fake_agent_say_text(a, say);
 }
 
 static void on_up(void *arg)
 {
 	((struct rig *)arg)->ups++;
-}
-
-static void until(struct rig *r, const unsigned *counter, unsigned at_least)
-{
-	for (unsigned i = 0; i < 1000 && *counter < at_least; i++)
-		event_base_loop(r->base, EVLOOP_ONCE);
-	assert_true(*counter >= at_least);
 }
 
 static void ask(struct rig *r, const char *open, const char *read)
@@ -170,42 +129,34 @@ static void ask(struct rig *r, const char *open, const char *read)
 	r->open = open;
 	r->read = read;
 	assert_int_equal(guest_psi_ask(r->q, on_done, r), 0);
-	until(r, &r->done, before + 1);
+	fake_agent_until(&r->a, &r->done, before + 1);
 }
 
 static void test_asks(void **state)
 {
-	struct rig r = {.dir = "/tmp/psi-XXXXXX"};
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	struct evconnlistener *l;
+	struct rig r = {0};
 
 	(void)state;
-	assert_non_null(mkdtemp(r.dir));
-	snprintf(r.path, sizeof(r.path), "%s/qga.sock", r.dir);
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", r.path);
-	r.base = event_base_new();
-	l = evconnlistener_new_bind(
-		r.base, on_accept, &r, LEV_OPT_CLOSE_ON_FREE, 4, (struct sockaddr *)&sa, sizeof(sa));
-	assert_non_null(l);
-	r.q = qga_new(r.base, r.path, on_up, &r);
+	fake_agent_start(&r.a, on_command, &r);
+	r.q = qga_new(r.a.base, r.a.path, on_up, &r);
 	assert_int_equal(guest_psi_ask(NULL, on_done, &r), -ENOTCONN);
 	assert_int_equal(guest_psi_ask(r.q, on_done, &r), -ENOTCONN);
 	qga_poke(r.q);
-	until(&r, &r.ups, 1);
+	fake_agent_until(&r.a, &r.ups, 1);
 	/* some avg10=0.00 avg60=0.00 avg300=0.00 total=42 */
-	ask(&r, "{\"return\": 1000}",
-		"{\"return\": {\"count\": 48, \"buf-b64\": \"c29tZSBhdmcxMD0wLjAwIGF2ZzYwPTAuMDAgYXZnMzAwPTAuMDAgdG90YWw9NDIK\", \"eof\": true}}");
+	ask(&r, "{\"return\": 1000}\n",
+		"{\"return\": {\"count\": 48, \"buf-b64\": \"c29tZSBhdmcxMD0wLjAwIGF2ZzYwPTAuMDAgYXZnMzAwPTAuMDAgdG90YWw9NDIK\", \"eof\": true}}\n");
 	assert_int_equal(r.e.code, 0);
 	assert_true(r.some_us == 42);
-	ask(&r, "{\"return\": 1000}", "{\"return\": {\"count\": 0, \"buf-b64\": \"\", \"eof\": true}}");
+	ask(&r, "{\"return\": 1000}\n", "{\"return\": {\"count\": 0, \"buf-b64\": \"\", \"eof\": true}}\n");
 	assert_int_equal(r.e.code, EPROTO);
-	ask(&r, "{\"return\": 1000}",
-		"{\"error\": {\"class\": \"GenericError\", \"desc\": \"Operation not supported\"}}");
+	ask(&r, "{\"return\": 1000}\n",
+		"{\"error\": {\"class\": \"GenericError\", \"desc\": \"Operation not supported\"}}\n");
 	assert_int_equal(r.e.code, EREMOTEIO);
-	until(&r, &r.closed, 3); /* each that was opened */
-	ask(&r, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"disabled\"}}", NULL);
+	fake_agent_until(&r.a, &r.closed, 3); /* each that was opened */
+	ask(&r, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"disabled\"}}\n", NULL);
 	assert_int_equal(r.e.code, EREMOTEIO);
-	ask(&r, "{\"return\": {}}", NULL);
+	ask(&r, "{\"return\": {}}\n", NULL);
 	assert_int_equal(r.e.code, EPROTO);
 	assert_int_equal(r.closed, 3);
 	r.open = NULL; /* freed while one is asked for */
@@ -213,11 +164,7 @@ static void test_asks(void **state)
 	qga_free(r.q);
 	assert_int_equal(r.e.code, ECANCELED);
 	assert_int_equal(r.done, 6);
-	bufferevent_free(r.guest);
-	evconnlistener_free(l);
-	event_base_free(r.base);
-	unlink(r.path);
-	rmdir(r.dir);
+	fake_agent_stop(&r.a);
 }
 
 int main(void)
