@@ -34,6 +34,7 @@ struct vcpu_job {
 	struct event_base *base;
 	struct qmp *q;
 	unsigned timeout_ms;
+	vcpu_progress_fn *progress;
 	vcpu_done_fn *done;
 	void *arg;
 	enum vcpu_state state;
@@ -130,9 +131,14 @@ static bool answered(struct vcpu_job *job)
 
 static void await_guest(struct vcpu_job *job, enum vcpu_state state, unsigned at_most_ms)
 {
+	char awaited[96];
+
 	job->state = state;
 	job->deadline_ms = mono_ms() + at_most_ms;
 	timer_in(job, LOOK_EVERY_MS < at_most_ms ? LOOK_EVERY_MS : at_most_ms);
+	snprintf(awaited, sizeof(awaited), "the guest to %s %s", state == PLUGGED ? "take up" : "give up", job->id);
+	if (job->progress)
+		job->progress(job->arg, awaited);
 }
 
 /* ---- plugging and unplugging one --------------------------------------------------------------------------- */
@@ -390,8 +396,8 @@ void vcpu_on_event(struct vcpu_job *job, const char *event, const json_t *data)
 
 /* ---- beginning and cancel ---------------------------------------------------------------------------------- */
 
-struct vcpu_job *vcpu_set(
-	struct event_base *base, struct qmp *q, unsigned wanted, unsigned timeout_ms, vcpu_done_fn *done, void *arg)
+struct vcpu_job *vcpu_set(struct event_base *base, struct qmp *q, unsigned wanted, unsigned timeout_ms,
+	vcpu_progress_fn *progress, vcpu_done_fn *done, void *arg)
 {
 	struct vcpu_job *job = calloc(1, sizeof(*job));
 
@@ -401,6 +407,7 @@ struct vcpu_job *vcpu_set(
 		.base = base,
 		.q = q,
 		.timeout_ms = timeout_ms ? timeout_ms : 10000,
+		.progress = progress,
 		.done = done,
 		.arg = arg,
 		.state = BEGINNING,

@@ -116,12 +116,21 @@ static void note_refusal(struct dom *d, const struct vcpu_result *v)
 	dom_keep_launched(d);
 }
 
+static void on_vcpu_progress(void *arg, const char *awaited)
+{
+	struct job *j = arg;
+
+	snprintf(j->progress.text, sizeof(j->progress.text), "waits for %s", awaited);
+	job_progressed(j);
+}
+
 static void on_vcpu_done(void *arg, const struct vcpu_result *v, const struct err *e)
 {
 	struct job *j = arg;
 	struct resize_priv *r = j->priv;
 
 	r->vcpu = NULL;
+	j->progress.text[0] = 0;
 	if (v->after)
 		j->dom->vcpus = v->after;
 	if (e->code == EBUSY || e->code == ETIMEDOUT || !e->code)
@@ -240,7 +249,7 @@ static int cpu_enter_resize(struct job *j, struct err *e)
 	}
 	if (r->vcpus < d->vcpus && note_removal(d, e))
 		return err_wrap(e, "%s", d->spec.name);
-	r->vcpu = vcpu_set(d->p->base, d->qmp, r->vcpus, 0, on_vcpu_done, j);
+	r->vcpu = vcpu_set(d->p->base, d->qmp, r->vcpus, 0, on_vcpu_progress, on_vcpu_done, j);
 	return r->vcpu ? 0 : err_set(e, ENOMEM, "%s: no memory", d->spec.name);
 }
 

@@ -31,6 +31,7 @@ struct fix {
 	bool no_plug_ost;
 	unsigned plug_status;
 	char sequence[200]; /* "+cpu-2 -cpu-3": what QEMU was asked */
+	char awaited[400];  /* what was said while it went on, each in [] */
 	bool done;
 	struct vcpu_result r;
 	struct err e;
@@ -195,10 +196,19 @@ static void on_done(void *arg, const struct vcpu_result *r, const struct err *e)
 	f->e = *e;
 }
 
+static void on_progress(void *arg, const char *awaited)
+{
+	struct fix *f = arg;
+	size_t n = strlen(f->awaited);
+
+	assert_false(f->done);
+	snprintf(f->awaited + n, sizeof(f->awaited) - n, "[%s]", awaited);
+}
+
 static void start(struct fix *f, unsigned wanted, unsigned timeout_ms)
 {
 	f->done = false;
-	f->job = vcpu_set(f->base, f->q, wanted, timeout_ms, on_done, f);
+	f->job = vcpu_set(f->base, f->q, wanted, timeout_ms, on_progress, on_done, f);
 	assert_non_null(f->job);
 	assert_false(f->done);
 }
@@ -231,6 +241,8 @@ static void test_plug(void **state)
 	setup_cpus(f, 1, 1);
 	run(f, 4, 5000);
 	expect(f, 0, 1, 4, 0, "+cpu-1 +cpu-2 +cpu-3");
+	assert_string_equal(
+		f->awaited, "[the guest to take up cpu-1][the guest to take up cpu-2][the guest to take up cpu-3]");
 	assert_true(f->r.elapsed_ms < 2500); /* the acknowledgement is enough, no fixed wait */
 	assert_int_equal(json_integer_value(json_object_get(fake_qmp_args(f->peer, "device_add"), "core-id")), 3);
 }
@@ -272,6 +284,8 @@ static void test_unplug_last_first(void **state)
 	setup_cpus(f, 1, 5);
 	run(f, 2, 5000);
 	expect(f, 0, 5, 2, 0, "-cpu-4 -cpu-3 -cpu-2");
+	assert_string_equal(
+		f->awaited, "[the guest to give up cpu-4][the guest to give up cpu-3][the guest to give up cpu-2]");
 }
 
 static void test_nothing_to_do(void **state)
