@@ -52,9 +52,15 @@ struct brain {
 
 /* ---- watching ---- */
 
+/* A guest that allocates fast has little time: its statistics are up to a second old when they come, and are looked at then. */
+static void on_guest_stats(void *arg)
+{
+	mem_guard_check(arg);
+}
+
 void brain_watch(struct dom *d)
 {
-	struct watch_domain_conf conf = {.pid = d->launched.pid};
+	struct watch_domain_conf conf = {.pid = d->launched.pid, .on_stats = on_guest_stats, .arg = d};
 	char ram[SPEC_PATH_MAX], vmem[SPEC_PATH_MAX], group[SPEC_PATH_MAX];
 	struct cap_fs fs;
 	struct err e;

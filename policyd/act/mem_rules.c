@@ -81,6 +81,15 @@ static void give_back(struct dom *d, const struct shrink_next *next)
 	plog(d->p, "%s: %s, but not now: %s", d->spec.name, next->reason, e.msg);
 }
 
+/* What was read before the last resize ended says nothing of what the guest needs now. */
+static bool read_before_resize(const struct dom *d, const struct shrink_view *v)
+{
+	int64_t now_ms = now_wall_ms();
+
+	return v->stats_known && v->stats_age_ms <= v->stale_ms && d->last_resize_ms <= now_ms &&
+		now_ms - (int64_t)v->stats_age_ms < d->last_resize_ms;
+}
+
 void mem_guard_check(struct dom *d)
 {
 	struct mem_guard *g = &d->launched.guard;
@@ -93,7 +102,7 @@ void mem_guard_check(struct dom *d)
 		g->until_ms = 0;
 		return;
 	}
-	if (d->job || d->state != DOM_ACTIVE || d->hold.on || !brain_mem_health(d, &v))
+	if (d->job || d->state != DOM_ACTIVE || d->hold.on || !brain_mem_health(d, &v) || read_before_resize(d, &v))
 		return;
 	v.last_step_bytes = g->step_bytes;
 	v.major_faults_before_ps = g->faults_before_ps;

@@ -14,7 +14,8 @@ int64_t mem_freeze_ms(const struct dom *d);
 
 /* A shrink of @d has ended as @r says: from now on it is guarded. Growing ends that. */
 void mem_guard_begin(struct dom *d, const struct balloon_result *r);
-/* Once a second. Starts a job that gives memory back where that is needed, as much of it as the host has. */
+/* Whenever statistics come, and once a second in case that they do not. Starts a job that gives memory back where that is needed, as much of
+ * it as the host has. */
 void mem_guard_check(struct dom *d);
 
 #endif

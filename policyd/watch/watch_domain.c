@@ -36,6 +36,8 @@ struct watch_domain {
 	uint64_t throttled_ns; /* in that group so far; UINT64_MAX = not known */
 	char root[256];
 	unsigned poll_s;
+	void (*on_stats)(void *arg);
+	void *arg;
 	bool freed;
 	bool asked[QUESTIONS];
 
@@ -70,6 +72,8 @@ struct watch_domain *watch_domain_new(struct qmp *q, const struct watch_domain_c
 	w->throttled_ns = UINT64_MAX;
 	snprintf(w->root, sizeof(w->root), "%s", conf->proc_root ? conf->proc_root : "/proc");
 	w->poll_s = conf->poll_stats_s ? conf->poll_stats_s : 1;
+	w->on_stats = conf->on_stats;
+	w->arg = conf->arg;
 	w->delay = -1;
 	ewma_init(&w->fast, 5000);
 	ewma_init(&w->slow, 60000);
@@ -158,8 +162,8 @@ static void take_stats(struct watch_domain *w, const json_t *ret)
 {
 	struct guest_mem_stats s;
 
-	if (!balloon_stats_parse(ret, &s))
-		stats_track_add(&w->stats, &s, mono_ms());
+	if (!balloon_stats_parse(ret, &s) && stats_track_add(&w->stats, &s, mono_ms()) && w->on_stats)
+		w->on_stats(w->arg);
 }
 
 static const struct {

@@ -25,6 +25,9 @@ struct watch_domain_conf {
 		*cap_group; /* copied; folder of the cgroup that QEMU has for itself while it is capped; NULL = none */
 	unsigned poll_stats_s; /* balloon statistics interval; 0 = 1 s */
 	const char *proc_root; /* copied; NULL = "/proc" */
+	/* New memory statistics of the guest have just come: watch_domain_health has them. Must not free the watch. May be NULL. */
+	void (*on_stats)(void *arg);
+	void *arg;
 };
 
 struct watch_domain;

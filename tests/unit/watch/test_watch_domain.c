@@ -27,6 +27,7 @@ struct fix {
 	char dir[64], sock[96], ram[96];
 	struct event_base *base;
 	struct fake_qmp *peer;
+	unsigned heard; /* of new statistics */
 	struct qmp *q;
 	struct watch_domain *w;
 };
@@ -102,6 +103,13 @@ static void sample(struct fix *f, int64_t now_ms)
 	run_until(f, "qom-get", n + 1);
 }
 
+static void on_stats(void *arg)
+{
+	struct fix *f = arg;
+
+	f->heard++;
+}
+
 static int setup(void **state)
 {
 	struct fix *f = calloc(1, sizeof(*f));
@@ -126,6 +134,8 @@ static int setup(void **state)
 	conf.proc_root = f->dir;
 	conf.ram_file = f->ram;
 	conf.cap_group = f->dir;
+	conf.on_stats = on_stats;
+	conf.arg = f;
 	f->w = watch_domain_new(f->q, &conf);
 	assert_non_null(f->w);
 	run_until(f, "qom-get", 1);
@@ -274,6 +284,7 @@ static void test_memory(void **state)
 	assert_false(d.mem_known); /* one reading may be as old as the hills */
 	assert_true(d.swap_in_bps == -1 && d.mem_available == 0);
 	assert_int_equal(d.mem_short, 0);
+	assert_int_equal(f->heard, 1); /* asked twice, but it was the same reading */
 	reply_stats(f, 1001, 290, 1000, 10);
 	sample(f, mono_ms());
 	usleep(50000);
@@ -283,6 +294,7 @@ static void test_memory(void **state)
 	sample(f, now);
 	d = fill(f, now);
 	assert_true(d.mem_known);
+	assert_int_equal(f->heard, 3);
 	assert_true(d.mem_available == 100ULL << 20 && d.mem_free == 50ULL << 20);
 	assert_true(d.swap_in_bps > 0 && fabs(d.swap_in_bps / d.major_faults_ps - 4000) < 0.01);
 	assert_true(d.major_faults_ps < 10 / 0.05 + 1);
