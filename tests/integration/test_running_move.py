@@ -160,11 +160,11 @@ def test_slowed_and_cut_off(env):
             os.kill(alpha.worker_pids()[0], signal.SIGKILL)
         elif how == "policyd":
             alpha.kill()
-        elif how == "both":  # the worker first stopped: it would lift it when policyd ends
-            worker = alpha.worker_pids()[0]
-            os.kill(worker, signal.SIGSTOP)
+        elif how == "both":  # policyd first stopped: it would lift it when the worker ends
+            os.kill(alpha.process.pid, signal.SIGSTOP)
+            for worker in alpha.worker_pids():
+                os.kill(worker, signal.SIGKILL)
             alpha.kill()
-            os.kill(worker, signal.SIGKILL)
         move.communicate(timeout=120)
         if how == "both":
             assert quota(qemu), "nobody was there to lift it"
