@@ -14,6 +14,7 @@
 #include "policyd/act/maintain_ask.h"
 #include "policyd/act/qemu_probe.h"
 #include "policyd/act/snap_rules.h"
+#include "policyd/cluster/claim.h"
 
 /* What admission asks of this host's files: what was looked at beforehand, away from the loop. */
 static enum looked on_admit_look(void *arg, const char *path, struct volume_id *id)
@@ -324,4 +325,4 @@ static void on_req_outcome(void *arg, struct peer_req *rq, const char *from, con
 const struct peer_handler move_handlers[] = {{"precheck", on_req_precheck}, {"prepare", on_req_prepare},
 	{"abort", on_req_outcome}, {"handoff-query", on_req_outcome}, {"adopt", on_req_adopt},
 	{"cold-query", on_req_cold_query}, {"probe", on_req_probe}, {"come-back", on_req_come_back},
-	{"evacuate", on_req_evacuate}, {"maintenance", on_req_maintenance}, {NULL, NULL}};
+	{"evacuate", on_req_evacuate}, {"maintenance", on_req_maintenance}, {"leaving", on_req_leaving}, {NULL, NULL}};

@@ -175,7 +175,7 @@ static void fill_cluster(struct policyd *p, struct snap_domain *out)
 
 	if (!name[0])
 		return;
-	out->cluster_available = cluster_nodes(p, name, NULL);
+	out->cluster_available = cluster_nodes(p, name, NULL, NULL);
 	for (unsigned i = 0; i < p->conf->n_clusters; i++)
 		if (!strcmp(p->conf->clusters[i].name, name))
 			out->cluster_min = p->conf->clusters[i].min_available;

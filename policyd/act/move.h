@@ -47,8 +47,9 @@ void move_checks_cancel(struct move_checks *c);
 
 /* The domain is @j's target's now: its definition is kept here where the move said so. @name_there: "" = the same. Before the job ends. */
 void move_keep(struct job *j, bool keep, const char *name_there);
-/* The cluster rule, which is the source's to check as it knows all reports: may node @d go now? Appends to @f. */
-void move_check_cluster(struct dom *d, struct admit_failures *f);
+/* The cluster rule, which is the source's to check as it knows all reports: may node @d go now? @leaving: uuids that are known to leave beside
+ * what is reported, or NULL. Appends to @f. */
+void move_check_cluster(struct dom *d, const json_t *leaving, struct admit_failures *f);
 
 /* In each kind's fini: history keeps what kind of failure it was ("failed" beside the figures), so that policy waits before it tries again
  * (decide/calm.c). */

@@ -201,11 +201,11 @@ static void look_at_own(struct move_checks *c, struct dom *d)
 		admit_fail(&c->f, "storage", "it could not be looked at: out of memory or threads");
 }
 
-void move_check_cluster(struct dom *d, struct admit_failures *f)
+void move_check_cluster(struct dom *d, const json_t *leaving, struct admit_failures *f)
 {
 	const struct conf *conf = d->p->conf;
 	bool runs = d->state == DOM_ACTIVE;
-	unsigned running = cluster_nodes(d->p, d->spec.cluster, d->spec.uuid) + runs;
+	unsigned running = cluster_nodes(d->p, d->spec.cluster, d->spec.uuid, leaving) + runs;
 
 	for (unsigned i = 0; i < conf->n_clusters; i++)
 		if (!strcmp(conf->clusters[i].name, d->spec.cluster))
@@ -243,7 +243,7 @@ struct move_checks *move_checks_start(
 	if (live)
 		ask_worker(c, d, rq->host);
 	else if (d->spec.cluster[0])
-		move_check_cluster(d, &c->f);
+		move_check_cluster(d, NULL, &c->f);
 	if (measure)
 		measure_start(d, rq->host, DRY_LINK_AGE_MS, &c->measure);
 	maybe_done(c);

@@ -1,7 +1,7 @@
 /* Cold move, the source's side: shut down here, the definition moves, start there. docs/peers.md (adopt, cold-query), docs/hooks.md.
  *
- *	checks -> drain -> check -> stop -> adopt -> ask -> rejoin          moved: the domain leaves this host
- *	                 \________________________\-> back -> rejoin-here   stayed: started here again, and put back
+ *	checks -> claim -> drain -> check -> stop -> adopt -> ask -> rejoin          moved: the domain leaves this host
+ *	                          \________________________\-> back -> rejoin-here   stayed: started here again, and put back
  *
  * Each hook may say "not now". A failure before "stop" leaves the guest untouched. From "adopt" on the target's one durable word decides
  * ("ask" repeats cold-query until it answers); after a restart the job begins there. Loop thread. */
@@ -14,6 +14,7 @@
 #include "policyd/act/hooks.h"
 #include "policyd/act/move.h"
 #include "policyd/act/power_button.h"
+#include "policyd/cluster/claim.h"
 
 #define ADOPT_TIMEOUT_MS 90000
 #define ASK_AGAIN_MS 1000
@@ -21,7 +22,19 @@
 #define STOP_DEFAULT_MS 90000
 #define BACK_MS 60000
 
-enum { PC_CHECKS, PC_DRAIN, PC_CHECK, PC_STOP, PC_ADOPT, PC_ASK, PC_REJOIN, PC_BACK, PC_REJOIN_HERE, PC_COUNT };
+enum {
+	PC_CHECKS,
+	PC_CLAIM,
+	PC_DRAIN,
+	PC_CHECK,
+	PC_STOP,
+	PC_ADOPT,
+	PC_ASK,
+	PC_REJOIN,
+	PC_BACK,
+	PC_REJOIN_HERE,
+	PC_COUNT
+};
 
 struct cold {
 	struct job *j; /* NULL: ended */
@@ -34,6 +47,7 @@ struct cold {
 	char not_now[ERR_MSG_MAX]; /* what a hook said last */
 	struct admit_request ar;   /* as it was before it was shut down */
 	struct move_checks *checks;
+	struct claim *claim;
 	struct hook *hook;
 	struct peer_call *call;
 	struct event *timer;
@@ -56,6 +70,7 @@ static void cold_fini(struct job *j, const struct err *e)
 	move_note_try(j, e);
 	c->j = NULL;
 	move_checks_cancel(c->checks);
+	claim_cancel(c->claim);
 	hook_cancel(c->hook);
 	peer_call_forget(c->call);
 	event_free(c->timer);
@@ -171,6 +186,59 @@ static int enter_checks(struct job *j, struct err *e)
 
 	c->checks = move_checks_start(j->dom, &c->rq, false, on_cold_checked, c);
 	return c->checks ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
+/* ---- claim --------------------------------------------------------------------------------------------------------------------- */
+
+/* Enough nodes stay without this one, and without those (@leaving, uuids, may be NULL) that others are known to take away. */
+static bool may_go_now(struct cold *c, const json_t *leaving, struct err *e)
+{
+	struct admit_failures f = {0};
+	char text[380];
+
+	if (c->j->dom->spec.cluster[0])
+		move_check_cluster(c->j->dom, leaving, &f);
+	if (!f.n)
+		return true;
+	admit_text(&f, text, sizeof(text));
+	err_set(e, EAGAIN, "%s", text);
+	return false;
+}
+
+static void on_claimed(void *arg, const json_t *leaving, const struct err *e)
+{
+	struct cold *c = arg;
+	struct err why = *e;
+
+	c->claim = NULL;
+	if (e->code || !may_go_now(c, leaving, &why))
+		stay(c, &why);
+	else
+		job_next(c->j);
+}
+
+/* From here on it counts as leaving (cluster_leaving_json). */
+static int enter_claim(struct job *j, struct err *e)
+{
+	struct cold *c = j->priv;
+
+	if (!c->was_running || !cluster_of(j->dom)) {
+		job_next(j);
+		return 0;
+	}
+	c->claim = claim_start(j->p, on_claimed, c);
+	return c->claim ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
+static void cancel_claim(struct job *j)
+{
+	struct cold *c = j->priv;
+	struct err e;
+
+	err_set(&e, ECANCELED, "cancelled");
+	claim_cancel(c->claim);
+	c->claim = NULL;
+	stay(c, &e);
 }
 
 /* ---- hooks ----------------------------------------------------------------------------------------------------------------------- */
@@ -296,8 +364,6 @@ static int enter_hook(struct job *j, struct err *e)
 		job_next(j);
 		return 0;
 	}
-	if (j->phase == PC_DRAIN)
-		cluster_report_now(j->p); /* before others let a second node go */
 	c->deadline_ms = now_mono_ms() + (def ? def->timeout_ms : 0);
 	c->not_now[0] = 0;
 	return run_hook(c);
@@ -369,21 +435,6 @@ static void on_stop_recorded(void *arg, const struct err *e)
 		begin_stop(c);
 }
 
-/* Since the checks, or in hooks that took their time, another node may have gone. */
-static bool may_go_now(struct cold *c, struct err *e)
-{
-	struct admit_failures f = {0};
-	char text[380];
-
-	if (c->j->dom->spec.cluster[0])
-		move_check_cluster(c->j->dom, &f);
-	if (!f.n)
-		return true;
-	admit_text(&f, text, sizeof(text));
-	err_set(e, EAGAIN, "%s", text);
-	return false;
-}
-
 static int enter_stop(struct job *j, struct err *e)
 {
 	struct cold *c = j->priv;
@@ -394,7 +445,7 @@ static int enter_stop(struct job *j, struct err *e)
 		job_next(j);
 	} else if (c->stopping) { /* after a restart: it goes down, and is started here again */
 		begin_stop(c);
-	} else if (!may_go_now(c, e)) {
+	} else if (!may_go_now(c, NULL, e)) { /* in hooks that took their time another node may have gone */
 		stay(c, e);
 	} else {
 		c->stopping = true;
@@ -427,6 +478,8 @@ static void cold_on_exit(struct job *j)
 		err_set(&e, ESRCH, "its guest ended during the move");
 		move_checks_cancel(c->checks);
 		c->checks = NULL;
+		claim_cancel(c->claim);
+		c->claim = NULL;
 		because(c, &e);
 		end_stayed(c);
 	}
@@ -600,6 +653,7 @@ static void on_timer_cold(evutil_socket_t fd, short what, void *arg)
 
 static const struct job_phase cold_phases[PC_COUNT] = {
 	[PC_CHECKS] = {"checks", enter_checks, NULL, NULL},
+	[PC_CLAIM] = {"claim", enter_claim, cancel_claim, NULL},
 	[PC_DRAIN] = {"drain", enter_hook, cancel_hook, NULL},
 	[PC_CHECK] = {"cluster check", enter_hook, cancel_hook, NULL},
 	[PC_STOP] = {"stop", enter_stop, NULL, "its guest is being shut down; it is started again where the move ends"},
@@ -610,9 +664,13 @@ static const struct job_phase cold_phases[PC_COUNT] = {
 	[PC_REJOIN_HERE] = {"rejoin here", enter_hook, NULL, "it is being put back into its cluster"},
 };
 
+/* As operators count them: the claim is one of the checks. */
+static const unsigned cold_numbers[PC_COUNT] = {1, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+
 static const struct job_type cold_type = {.kind = JOB_COLD_MOVE,
 	.operation = "cold move",
 	.phases = cold_phases,
+	.numbers = cold_numbers,
 	.n_phases = PC_COUNT,
 	.on_exit = cold_on_exit,
 	.on_event = cold_on_event,
@@ -637,6 +695,7 @@ static int enter_settle(struct job *j, struct err *e)
 
 static const struct job_phase cold_settle_phases[PC_COUNT] = {
 	[PC_CHECKS] = {"settle", enter_settle, NULL, "policyd is settling what was interrupted"},
+	[PC_CLAIM] = {"claim", enter_claim, cancel_claim, NULL},
 	[PC_DRAIN] = {"drain", enter_hook, NULL, NULL},
 	[PC_CHECK] = {"cluster check", enter_hook, NULL, NULL},
 	[PC_STOP] = {"stop", enter_stop, NULL, NULL},
@@ -650,6 +709,7 @@ static const struct job_phase cold_settle_phases[PC_COUNT] = {
 static const struct job_type cold_settle_type = {.kind = JOB_COLD_MOVE,
 	.operation = "cold move",
 	.phases = cold_settle_phases,
+	.numbers = cold_numbers,
 	.n_phases = PC_COUNT,
 	.on_exit = cold_on_exit,
 	.on_event = cold_on_event,

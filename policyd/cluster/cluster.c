@@ -70,9 +70,8 @@ json_t *cluster_host_json(struct policyd *p)
 		own_qemu(p));
 }
 
-/* Nodes of guest clusters that a cold move of ours takes away now, and that have not rejoined. Not those whose move is still checked (its first
- * phase): one that will be refused must not keep another from going. */
-static json_t *leaving_json(struct policyd *p)
+/* Not those whose move is still checked (its first phase): one that will be refused must not keep another from going. */
+json_t *cluster_leaving_json(struct policyd *p)
 {
 	json_t *uuids = json_array();
 	struct dom *d;
@@ -95,7 +94,7 @@ static json_t *on_peers_report(void *arg)
 		if (!d->gone)
 			json_array_append_new(doms, dom_list_json(d));
 	return json_pack("{s:I, s:o?, s:o, s:o?}", "t", (json_int_t)now_wall_ms(), "host", cluster_host_json(p),
-		"domains", doms, "leaving", leaving_json(p));
+		"domains", doms, "leaving", cluster_leaving_json(p));
 }
 
 /* ---- start, reload, stop ------------------------------------------------------------------------------------------- */
@@ -283,10 +282,9 @@ int cluster_reachable(struct policyd *p, const char *host, struct err *e)
 	return 0;
 }
 
-void cluster_report_now(struct policyd *p)
+bool cluster_report_now(struct policyd *p)
 {
-	if (p->cluster && p->cluster->peers)
-		peers_report_now(p->cluster->peers);
+	return !p->cluster || !p->cluster->peers || peers_report_now(p->cluster->peers);
 }
 
 const struct conf_peer *cluster_conf_peer(const struct policyd *p, const char *host)
@@ -471,15 +469,16 @@ static void add_leaving(json_t *set, const json_t *uuids)
 			json_object_set_new(set, json_string_value(uuid), json_true());
 }
 
-unsigned cluster_nodes(struct policyd *p, const char *name, const char *except)
+unsigned cluster_nodes(struct policyd *p, const char *name, const char *except, const json_t *leaving)
 {
 	struct node_count c = {name, except, json_object(), 0};
 	struct peers *peers = cluster_peers(p);
-	json_t *ours = leaving_json(p);
+	json_t *ours = cluster_leaving_json(p);
 	struct peer_status st;
 	struct dom *d;
 
 	add_leaving(c.leaving, ours);
+	add_leaving(c.leaving, leaving);
 	for (unsigned i = 0; peers && i < peers_count(peers); i++) {
 		peers_status_at(peers, i, &st);
 		add_leaving(c.leaving, json_object_get(st.report, "leaving"));

@@ -33,7 +33,10 @@ void cluster_each_domain(struct policyd *p, void (*fn)(void *arg, const char *ho
 /* Has @host's report come within the last 10 s? */
 bool cluster_hears(struct policyd *p, const char *host);
 /* Nodes of guest cluster @name that serve now, here or elsewhere as reported: active, and not taken away by a cold move that has not ended (not even
- * where they run again already, for they have not rejoined). @except: a uuid that does not count, or NULL. */
-unsigned cluster_nodes(struct policyd *p, const char *name, const char *except);
+ * where they run again already, for they have not rejoined). @except: a uuid that does not count, or NULL. @leaving: uuids (array) that are known to
+ * leave beside what is reported, or NULL. */
+unsigned cluster_nodes(struct policyd *p, const char *name, const char *except, const json_t *leaving);
+/* uuids of the nodes of guest clusters that a cold move of ours takes away now, and that have not rejoined. New reference. */
+json_t *cluster_leaving_json(struct policyd *p);
 
 #endif

@@ -12,8 +12,8 @@ int cluster_call(struct policyd *p, const char *host, const char *req, json_t *a
 	peer_answer_fn *done, void *arg, struct peer_call **out, struct err *e);
 /* 0 when requests to @host can be sent now; -ENOTCONN or -ENOENT with the reason. */
 int cluster_reachable(struct policyd *p, const char *host, struct err *e);
-/* Tell peers at once that something changed. */
-void cluster_report_now(struct policyd *p);
+/* Tell peers at once that something changed. False: the connection to one of those that are up did not take it. */
+bool cluster_report_now(struct policyd *p);
 const struct conf_peer *cluster_conf_peer(const struct policyd *p, const char *host);
 
 #endif

@@ -99,7 +99,7 @@ struct peer_status {
 bool peers_status(const struct peers *p, const char *name, struct peer_status *out);
 unsigned peers_count(const struct peers *p);
 void peers_status_at(const struct peers *p, unsigned i, struct peer_status *out);
-/* Send our report to all now (something changed). */
-void peers_report_now(struct peers *p);
+/* Send our report to all now (something changed). False: a connection that is up did not take it. */
+bool peers_report_now(struct peers *p);
 
 #endif

@@ -202,33 +202,36 @@ void peer_on_retry(evutil_socket_t fd, short what, void *arg)
 		peer_retry_later(peer);
 }
 
-static void peer_send_report(struct peer *peer, const json_t *report)
+static bool peer_send_report(struct peer *peer, const json_t *report)
 {
 	struct err e;
+	bool taken;
 
 	if (!link_is_up(peer->out))
-		return;
+		return true;
 	if (peer->why_out.code) { /* set by an unanswered ping */
 		e = peer->why_out;
 		peer_out_down(peer, &e);
-		return;
+		return true;
 	}
-	if (report)
-		link_send(peer->out, json_pack("{s:O}", "report", report));
+	taken = report && !link_send(peer->out, json_pack("{s:O}", "report", report));
 	if (!peer->ping_pending &&
 		peer_call(peer->p, peer->conf.name, "ping", NULL, peer->p->t.silence, on_call_ping, peer, NULL, NULL) ==
 			0)
 		peer->ping_pending = true;
+	return taken;
 }
 
-void peers_report_now(struct peers *p)
+bool peers_report_now(struct peers *p)
 {
 	struct peer *peer, *next;
 	json_t *report = p->conf.report ? p->conf.report(p->conf.arg) : NULL;
+	bool taken = true;
 
 	for (peer = TAILQ_FIRST(&p->list); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
-		peer_send_report(peer, report);
+		taken = peer_send_report(peer, report) && taken;
 	}
 	json_decref(report);
+	return taken;
 }

@@ -1,9 +1,10 @@
 """Cold moves that are interrupted: either policyd killed at each step, the link cut around adopt. The definition is always in exactly one place,
 at most one guest runs, and the node is back in its cluster."""
 import os
+import signal
 import subprocess
 
-from ballast import processes_naming, wait_for
+from ballast import Group, processes_naming, wait_for
 from moves import Pair, qemus_of
 
 LIMIT_S = 1200
@@ -19,9 +20,13 @@ def hook(env, name):
     return path
 
 
-def cold_pair(env, min_available=0):
+def cold_settings(env, min_available):
     clusters = [{"name": "orders", "min-available": min_available, "drain": hook(env, "drain"), "rejoin": hook(env, "rejoin"), "timeout": "60s"}]
-    settings = {"clusters": clusters, "policies": [{"name": "nodes", "match": {"cluster": "orders"}, "relocate": "cold"}]}
+    return {"clusters": clusters, "policies": [{"name": "nodes", "match": {"cluster": "orders"}, "relocate": "cold"}]}
+
+
+def cold_pair(env, min_available=0):
+    settings = cold_settings(env, min_available)
     pair = Pair(env, alpha=dict(settings), beta=dict(settings))
     pair.hold = lambda name: open(os.path.join(env.tmp, name + ".hold"), "w").close()
     pair.let_go = lambda name: os.unlink(os.path.join(env.tmp, name + ".hold"))
@@ -120,6 +125,67 @@ def test_one_at_a_time(env):
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     assert "would work" in beta.ctl("migrate", "-n", "-m", "cold", "db2", "alpha")
+
+
+def in_drain(host, name):
+    return any(op["domain"] == name and op["phase_name"] == "drain" for op in host.json("list", "-o", "status")["operations"])
+
+
+def test_two_at_once(env):
+    """Either host begins to take its node away at the same moment, again and again: never are both on their way, and who may not go says why."""
+    pair = cold_pair(env, min_available=1)
+    alpha, beta = pair.hosts
+    pair.guest("db1", cluster="orders")
+    beta.add_domain("db2", cluster="orders", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "96M", "max": "96M"})
+    beta.ctl("start", "db2")
+    for host in pair.hosts:
+        wait_for("both in %s's eyes" % host.name, lambda: sum(d["state"] == "active" for d in host.json("list", "-a")["domains"]) == 2, 60)
+    pair.hold("drain")  # so no guest ever goes down here
+    went = []
+    for i in range(12):
+        tries = [(host, name, move(host, name, to)) for host, name, to in ((alpha, "db1", beta), (beta, "db2", alpha))[::1 if i % 2 else -1]]
+        wait_for("each to have been let go or refused", lambda: all(p.poll() is not None or in_drain(h, n) for h, n, p in tries), 60)
+        going = [(h, n, p) for h, n, p in tries if p.poll() is None]
+        assert len(going) < 2, "round %d: both nodes are on their way" % i
+        for h, n, p in tries:
+            if p.poll() is not None:
+                assert "below min-available 1" in p.stdout.read(), n
+        for h, n, p in going:
+            h.ctl("cancel-operation", n)
+            p.communicate(timeout=60)
+        wait_for("quiet", lambda: not any(h.json("list", "-o", "status")["operations"] for h in pair.hosts), 60)
+        went.append(len(going))
+    print("went in each round:", went)
+    pair.let_go("drain")
+
+
+def test_silent_host(env):
+    """A third host hangs: as long as it was heard of just now no node goes, for it might be letting one go; then it counts for nothing."""
+    env.need_root("hosts are network namespaces")
+    group = Group(env)
+    alpha, beta, gamma = (group.add(name, **cold_settings(env, 1)) for name in ("alpha", "beta", "gamma"))
+    group.trust_all()
+    for host in group.hosts:
+        host.start(debug=True)
+    for host, name in ((alpha, "db1"), (beta, "db2")):
+        host.add_domain(name, cluster="orders", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "96M", "max": "96M"})
+        host.ctl("start", name)
+    wait_for("all in alpha's eyes", lambda: sum(d["state"] == "active" for d in alpha.json("list", "-a")["domains"]) == 2 and
+             all(Pair.link_up(alpha, h) for h in (beta, gamma)), 60)
+    open(os.path.join(env.tmp, "drain.hold"), "w").close()
+    os.kill(gamma.process.pid, signal.SIGSTOP)
+    try:
+        says = alpha.refused("migrate", "--wait", "db1", "beta")
+        assert "gamma does not say whether it takes a node of the same cluster away" in says and "it runs on here" in says, says
+        wait_for("gamma's report to be old", lambda: not any(h["name"] == "gamma" and (h.get("age_ms") or 99999) < 10000 for h in alpha.json("hosts")["hosts"]), 60)
+        process = move(alpha, "db1", beta)
+        wait_for("drain", lambda: process.poll() is not None or in_drain(alpha, "db1"), 60)
+        assert process.poll() is None, process.stdout.read()
+    finally:
+        os.kill(gamma.process.pid, signal.SIGCONT)
+    alpha.ctl("cancel-operation", "db1")
+    process.communicate(timeout=60)
+    os.unlink(os.path.join(env.tmp, "drain.hold"))
 
 
 def killed_at(env, victim_name, phase):
