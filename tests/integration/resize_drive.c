@@ -131,7 +131,8 @@ static int start(struct drive *d, int argc, char **argv)
 	struct balloon_limits l = {.rules = shrink_rules_default};
 
 	if (argc == 5 && !strcmp(argv[2], "vcpu")) {
-		d->vcpu = vcpu_set(d->base, d->q, (unsigned)atoi(argv[3]), (unsigned)atoi(argv[4]), NULL, on_vcpu_done, d);
+		d->vcpu = vcpu_set(
+			d->base, d->q, (unsigned)atoi(argv[3]), (unsigned)atoi(argv[4]), NULL, on_vcpu_done, d);
 		return d->vcpu ? 0 : -1;
 	}
 	if (argc >= 6 && !strcmp(argv[2], "memory")) {
