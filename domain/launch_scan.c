@@ -96,17 +96,19 @@ static bool is_qemu_of(pid_t pid, const char *uuid, const char *pidfile)
 	return n > 0 && has_argument(args, (size_t)n, uuid) && has_argument(args, (size_t)n, pidfile);
 }
 
-/* The recorded process lives (pid and start time agree): is it the QEMU? One that was forked a moment ago, by a launcher that died since, may
- * not have called exec yet and must not be taken for a leftover, or the guest would be started twice. Waits at most a second, and only
- * in that case. */
+/* A process is known by its command line, and has none of its own until exec is nearly through: before, it shows its launcher's, and for a moment
+ * an empty one (the kernel lets posix_spawn return before it has set the new one). One that was started a moment ago must not be taken for a
+ * leftover, or the guest would be started twice; so where the record leaves it open, it is looked at for a second. */
+#define LOOKS 100
+static const struct timespec look_pause = {.tv_nsec = 10 * 1000 * 1000};
+
+/* The recorded process lives (pid and start time agree): is it the QEMU? */
 static bool becomes_qemu_of(const struct launched *l, const char *pidfile)
 {
-	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-
-	for (unsigned i = 0; i < 100 && launch_alive(l); i++) {
+	for (unsigned i = 0; i < LOOKS && launch_alive(l); i++) {
 		if (is_qemu_of(l->pid, l->spec.uuid, pidfile))
 			return true;
-		nanosleep(&pause, NULL);
+		nanosleep(&look_pause, NULL);
 	}
 	return false;
 }
@@ -136,6 +138,18 @@ int launch_find_process(const struct host_services *s, struct launched *l)
 	return r;
 }
 
+/* The record names no process, or cannot be read. */
+static int find_unrecorded(const struct host_services *s, struct launched *l)
+{
+	int r = launch_find_process(s, l);
+
+	for (unsigned i = 0; i < LOOKS && r < 0; i++) {
+		nanosleep(&look_pause, NULL);
+		r = launch_find_process(s, l);
+	}
+	return r;
+}
+
 /* The record and the process it speaks of. pid = 0 in @l: dead. */
 static int look_up(const struct host_services *s, const char *name, struct launched *l, struct err *e)
 {
@@ -149,7 +163,7 @@ static int look_up(const struct host_services *s, const char *name, struct launc
 	if (l->pid && becomes_qemu_of(l, pidfile))
 		return 0;
 	/* no pid: its launcher died after starting it, or before */
-	if (l->pid || launch_find_process(s, l) < 0)
+	if (l->pid || find_unrecorded(s, l) < 0)
 		l->pid = 0;
 	else
 		launch_record_write(s, l, NULL);
@@ -265,7 +279,7 @@ static int look_up_dead(
 		return r;
 	if (r < 0) { /* a record that cannot be read: command lines decide */
 		*l = (struct launched){.spec = *spec};
-		if (launch_find_process(s, l) < 0)
+		if (find_unrecorded(s, l) < 0)
 			l->pid = 0;
 	}
 	if (l->pid)

@@ -440,6 +440,33 @@ static void test_readopted_after_the_launcher_died(void **state)
 	assert_int_equal(s.n, 0);
 }
 
+/* Started a moment ago by somebody who died since: it shows its launcher's command line until it calls exec. */
+static void test_exec_is_awaited(void **state)
+{
+	struct env *env = *state;
+	char record[SPEC_PATH_MAX], pidfile[SPEC_PATH_MAX], cmd[2 * SPEC_PATH_MAX + 64];
+	struct err e = {0};
+	struct scan s;
+	pid_t pid;
+
+	rundir_path(&env->a, "t1", "launch.json", record, NULL);
+	rundir_path(&env->a, "t1", "qemu.pid", pidfile, NULL);
+	snprintf(cmd, sizeof(cmd), "mkdir -p %s/t1 && echo '{' > %s", env->a.paths.run, record);
+	assert_int_equal(system(cmd), 0);
+	pid = fork();
+	if (!pid) {
+		usleep(300000);
+		execl("/bin/sh", "sh", "-c", "sleep 30; :", env->spec.uuid, pidfile, (char *)NULL);
+		_exit(1);
+	}
+	assert_int_equal(launch_cleanup(&env->a, &env->spec, &e), -EBUSY);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(launch_cleanup(&env->a, &env->spec, &e), 0);
+	scan(env, &s);
+	assert_int_equal(s.n, 0);
+}
+
 static void test_broken_record(void **state)
 {
 	struct env *env = *state;
@@ -555,6 +582,7 @@ int main(void)
 		T(test_incoming),
 		T(test_second_writer_is_refused),
 		T(test_readopted_after_the_launcher_died),
+		T(test_exec_is_awaited),
 		T(test_broken_record),
 		T(test_start_failures),
 		T(test_network),
