@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from ballast import MIB, Group, Skip, wait_for
+from ballast import CMDLINE, MIB, Group, Skip, wait_for
 from cgroups import cpu_mount, quota
 
 LIMIT_S = 500
@@ -54,6 +54,32 @@ def test_no_balloon_driver(env):
     assert "web1" in said and ("statistics" in said or "driver" in said), said
     assert alpha.domain("web1")["mem_bytes"] == 160 * MIB
     assert alpha.agent("web1").stat()["memtotal_kb"] > 110 << 10
+    beats.wait_beats(3)
+
+
+def test_ignores_unplug_of_memory(env):
+    """Memory above the boot size that its driver no longer gives back: the balloon gives it instead, as far as the guest is well; what virtio-mem
+    has stays counted, and is no longer asked for."""
+    alpha = one_host(env)
+    beats, = started(alpha, "web1", memory={"min": "96M", "boot": "160M", "max": "256M"}, cmdline=CMDLINE + " swiotlb=512")
+
+    def memory():
+        e = alpha.json("show", "web1")["entitlement"]
+        print(e)
+        return e["mem_bytes"] // MIB, e["vmem_bytes"] // MIB, e["vmem_requested"] // MIB
+    alpha.ctl("set-memory", "web1", "256M")
+    assert memory() == (256, 96, 96)
+    sh(alpha, "web1", "for d in /sys/bus/virtio/drivers/virtio_mem/virtio*; do echo ${d##*/} > /sys/bus/virtio/drivers/virtio_mem/unbind; done")
+    assert "virtio" not in sh(alpha, "web1", "cd /sys/bus/virtio/drivers/virtio_mem && echo v*").replace("v*", "")
+    alpha.ctl("set-memory", "web1", "176M")
+    assert memory() == (176, 96, 96)
+    said = alpha.refused("set-memory", "web1", "96M")  # the balloon would have to take all that it booted with
+    print(said)
+    assert "web1" in said and "stopped giving" in said and "96M was asked for" in said, said
+    total, vmem, asked = memory()
+    assert vmem == asked == 96 < total <= 176, (total, vmem, asked)
+    alpha.ctl("set-memory", "web1", "256M")
+    assert memory() == (256, 96, 96)
     beats.wait_beats(3)
 
 
