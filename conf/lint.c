@@ -144,8 +144,18 @@ static void lint_glob(struct lint *l, const char *key, const char *glob)
 
 /* ---- policies that are hidden by others ---- */
 
-enum part { PART_CPU, PART_MEMORY, PART_RELOCATE, PART_AUTOMATION, PART_CALENDAR, PART_IMPORTANCE, N_PARTS };
-static const char *const part_names[] = {"cpu", "memory", "relocate", "automation", "calendar", "importance"};
+enum part {
+	PART_CPU,
+	PART_MEMORY,
+	PART_RELOCATE,
+	PART_QUIET,
+	PART_AUTOMATION,
+	PART_CALENDAR,
+	PART_IMPORTANCE,
+	N_PARTS
+};
+static const char *const part_names[] = {
+	"cpu", "memory", "relocate", "quiet-moment", "automation", "calendar", "importance"};
 
 static bool gives(const struct policy *p, enum part part)
 {
@@ -156,6 +166,8 @@ static bool gives(const struct policy *p, enum part part)
 		return p->memory.set;
 	case PART_RELOCATE:
 		return p->relocate != RELOCATE_UNSET;
+	case PART_QUIET:
+		return p->quiet_ms != CONF_UNSET;
 	case PART_AUTOMATION:
 		return p->automation != AUTO_UNSET;
 	case PART_CALENDAR:
@@ -355,7 +367,7 @@ static void lint_policy(struct lint *l, unsigned i)
 		return;
 	if (gives_nothing(p)) {
 		reader_warning(l->r, key,
-			"\"%s\" gives nothing (cpu, memory, relocate, automation, calendar, importance); it does nothing",
+			"\"%s\" gives nothing (cpu, memory, relocate, quiet-moment, automation, calendar, importance); it does nothing",
 			p->name);
 		return;
 	}

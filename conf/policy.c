@@ -93,7 +93,7 @@ static const struct policy *next(const struct policy *policies, unsigned n, cons
 void policy_for(const struct policy *policies, unsigned n, const struct domain_spec *spec,
 	const struct policy_when *when, struct policy_effective *out)
 {
-	struct policy_effective e = {.importance = spec->importance, .automation = AUTO_UNSET};
+	struct policy_effective e = {.importance = spec->importance, .automation = AUTO_UNSET, .quiet_ms = CONF_UNSET};
 	const struct policy *p = NULL;
 
 	while ((p = next(policies, n, p, spec, when))) {
@@ -111,6 +111,8 @@ void policy_for(const struct policy *policies, unsigned n, const struct domain_s
 			e.relocate = p->relocate;
 			memcpy(e.relocate_from, p->name, sizeof(e.relocate_from));
 		}
+		if (e.quiet_ms == CONF_UNSET)
+			e.quiet_ms = p->quiet_ms;
 		if (p->automation != AUTO_UNSET && e.automation == AUTO_UNSET) {
 			e.automation = p->automation;
 			memcpy(e.automation_from, p->name, sizeof(e.automation_from));
@@ -126,6 +128,8 @@ void policy_for(const struct policy *policies, unsigned n, const struct domain_s
 	}
 	if (e.relocate == RELOCATE_UNSET)
 		e.relocate = RELOCATE_LIVE;
+	if (e.quiet_ms == CONF_UNSET)
+		e.quiet_ms = 0;
 	if (e.importance == CONF_UNSET)
 		e.importance = 50;
 	*out = e;

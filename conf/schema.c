@@ -275,6 +275,10 @@ static const struct key policy_keys[] = {
 	{"relocate", KEY_WORD, AT(policy, relocate), .words = relocate_words, .def = "unset", .def_text = "live",
 		.help = "how it may be moved: live; warm (it may stand still for as long as its memory takes to copy); cold (shut down, "
 			"start there); never"},
+	{"quiet-moment", KEY_MS, AT(policy, quiet_ms), RANGE(0, CONF_QUIET_MAX_MS), .word = "unset",
+		.word_value = CONF_UNSET, .def = "unset", .def_text = "0s",
+		.help = "how long a live move that policy has decided may wait for its guest to write little, before it begins in any case; not while its "
+			"host is emptied; 0s: not at all"},
 	{"automation", KEY_WORD, AT(policy, automation), .words = policy_automation_words, .def = "unset",
 		.def_text = "decide.automation",
 		.help = "how far policy goes with it: full: acts by itself; confirm: waits for policyctl approve; manual: only recommends"},

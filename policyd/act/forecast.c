@@ -114,6 +114,14 @@ void forecast_note_guest(struct policyd *p, const char *domain, const struct pre
 	s->g = *g;
 }
 
+double forecast_writes_bps(const struct policyd *p, const char *domain, int64_t since_ms)
+{
+	const struct seen_guest *s = p->forecast ? guest_of(p->forecast, domain) : NULL;
+	const struct rounds_point *last = s && s->g.n_written ? &s->g.written[s->g.n_written - 1] : NULL;
+
+	return last && s->t_ms >= since_ms && last->s > 0 ? last->bytes / last->s : -1;
+}
+
 /* Peers are those of the configuration: a handful, kept. */
 void forecast_note_link(struct policyd *p, const char *peer, double bps, double octet_ns)
 {

@@ -21,6 +21,8 @@ void forecast_note_link(struct policyd *p, const char *peer, double bps, double 
 /* A live move ended well. */
 void forecast_note_move(
 	struct policyd *p, const char *domain, const char *peer, const json_t *predicted, const json_t *actual);
+/* What a measurement of @domain that began at @since_ms (interval clock) or later saw it write a second, each page once; < 0: there was none. */
+double forecast_writes_bps(const struct policyd *p, const char *domain, int64_t since_ms);
 /* All that is known of @domain and the way to @peer; what is older than ten minutes is not. Leaves alone what it does not know. */
 void forecast_fill(struct policyd *p, const char *domain, const char *peer, struct predict_in *in);
 /* For a snapshot: what is known, in brief. */

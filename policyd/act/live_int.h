@@ -1,5 +1,5 @@
 /* The source's side of a live move, what its files share: the job's state, and its phases. The course and both ends are in move_live.c, what comes
- * before the worker (checks, trim, prepare) in live_prepare.c, the worker, its limits and its deadline in live_worker.c. Loop thread. */
+ * before the worker (checks, trim, prepare) in live_prepare.c, waiting for a quiet moment in live_quiet.c, the worker, its limits and its deadline in live_worker.c. Loop thread. */
 #ifndef POLICYD_ACT_LIVE_INT_H
 #define POLICYD_ACT_LIVE_INT_H
 
@@ -10,7 +10,18 @@
 #include "policyd/act/move.h"
 #include "policyd/act/slow.h"
 
-enum { PH_CHECKS, PH_TRIM, PH_PREPARE, PH_TRANSFER, PH_SUSPEND, PH_HANDOFF, PH_POSTCOPY, PH_SETTLE, PH_COUNT };
+enum {
+	PH_CHECKS,
+	PH_QUIET,
+	PH_TRIM,
+	PH_PREPARE,
+	PH_TRANSFER,
+	PH_SUSPEND,
+	PH_HANDOFF,
+	PH_POSTCOPY,
+	PH_SETTLE,
+	PH_COUNT
+};
 
 enum live_end { END_OPEN, END_MOVED };
 
@@ -19,14 +30,16 @@ struct live {
 	struct move_request rq;
 	uint64_t epoch;
 	uint64_t mem_before;
-	int64_t trim_ms; /* how long it took; from the interval clock while it lasts */
-	unsigned refs;   /* the job's, and one per callback under way that cannot be taken back */
+	int64_t trim_ms;  /* how long it took; from the interval clock while it lasts */
+	int64_t quiet_ms; /* how long it waited for a quiet moment */
+	unsigned refs;    /* the job's, and one per callback under way that cannot be taken back */
 	bool was_paused, prepared, is_restart;
 	enum live_end end;
 	struct err why; /* of staying */
 	struct move_checks *checks;
 	struct volume_id volumes[SPEC_DISKS_MAX]; /* as the checks found them */
 	struct measure_wait measure;
+	struct live_quiet *quiet; /* NULL: it does not wait */
 	struct balloon_job *balloon;
 	struct peer_call *call;
 	struct worker *w;
@@ -51,6 +64,13 @@ void live_because(struct live *l, const struct err *e);
 /* The job's two ends: it runs on here; it is the target's, and our QEMU has @quit_wait_ms to end. */
 void live_end_stayed(struct live *l);
 void live_moved(struct live *l, unsigned quit_wait_ms);
+
+/* ---- live_quiet.c ---- */
+int live_enter_quiet(struct job *j, struct err *e);
+void live_cancel_quiet(struct job *j);
+/* It waits no longer and begins; nothing where it does not wait. */
+void live_quiet_over(struct live *l);
+void live_quiet_free(struct live *l);
 
 /* ---- live_prepare.c ---- */
 int live_enter_checks(struct job *j, struct err *e);

@@ -122,7 +122,7 @@ void live_prepare_failed(struct live *l, const struct err *e)
 /* Now that it has been measured. The outcome is stored beside this one. */
 static void foretell(struct live *l)
 {
-	double spent_s = (double)(now_wall_ms() - l->j->started_ms - l->trim_ms) / 1000;
+	double spent_s = (double)(now_wall_ms() - l->j->started_ms - l->quiet_ms - l->trim_ms) / 1000;
 	struct predict_out p;
 	json_t *predicted;
 

@@ -185,6 +185,7 @@ static void on_timer_deadline(evutil_socket_t fd, short what, void *arg)
 	l->rq.method = MOVE_WARM;
 	if (l->w)
 		worker_send(l->w, json_pack("{s:s}", "op", "suspend"));
+	live_quiet_over(l);
 }
 
 int live_deadline_arm(struct live *l, struct err *e)

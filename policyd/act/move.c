@@ -203,6 +203,10 @@ static int refuse_at_once(struct dom *d, const struct move_request *rq, bool col
 		return err_set(e, EAGAIN, "%s: its QEMU does not answer just now; try again in a moment", name);
 	if (cold && !is_running(d) && d->state != DOM_INACTIVE && d->state != DOM_BOUND)
 		return err_set(e, EBUSY, "%s is %s; try again when that is over", name, domain_state_name(d->state));
+	if (rq->quiet_ms && (cold || rq->method == MOVE_WARM))
+		return err_set(e, EINVAL,
+			"%s moves %s: it stands while it is copied, so what it writes does not matter; --quiet-moment is for live moves",
+			name, cold ? "cold" : "warm");
 	if (rq->postcopy && (cold || rq->method == MOVE_WARM))
 		return err_set(e, EINVAL, "%s moves %s: --postcopy is for live moves", name, cold ? "cold" : "warm");
 	if (rq->postcopy && move_verify_full(d->p->conf))
@@ -300,9 +304,10 @@ struct dry_run {
 
 static void dry_method(const struct dry_run *r, char out[96])
 {
-	char to[16];
+	char to[16], quiet[24];
 
 	size_format(r->rq.trim_bytes, to);
+	fmt_ms(r->rq.quiet_ms, quiet);
 	if (r->cold)
 		snprintf(out, 96, "cold%s%.60s%s", r->cold_from[0] ? " (policy \"" : "", r->cold_from,
 			r->cold_from[0] ? "\")" : "");
@@ -310,6 +315,8 @@ static void dry_method(const struct dry_run *r, char out[96])
 		snprintf(out, 96, "trim to %s, then live", to);
 	else if (r->rq.method == MOVE_WARM)
 		snprintf(out, 96, "warm: suspend, copy, %s", r->rq.leave_paused ? "leave suspended" : "resume");
+	else if (r->rq.quiet_ms)
+		snprintf(out, 96, "live, at a quiet moment within %s", quiet);
 	else
 		snprintf(out, 96, "live");
 }

@@ -40,6 +40,7 @@ static void live_fini(struct job *j, const struct err *e)
 	live_guest_free(l);
 	l->j = NULL;
 	move_checks_cancel(l->checks);
+	live_quiet_free(l);
 	measure_leave(&l->measure);
 	if (l->balloon)
 		balloon_cancel(l->balloon);
@@ -144,8 +145,8 @@ static void end_moved(struct live *l)
 	j->result = l->stats ? json_copy(l->stats) : json_object();
 	if (l->stats)
 		json_object_set(j->result, "worker_ms", json_object_get(l->stats, "total_ms"));
-	json_object_set_new(
-		j->result, "total_ms", json_integer(now_wall_ms() - j->started_ms)); /* as the operator saw it */
+	json_object_set_new(j->result, "total_ms",
+		json_integer(now_wall_ms() - j->started_ms - l->quiet_ms)); /* as the operator saw it */
 	json_object_set_new(j->result, "host", json_string(j->target));
 	json_object_set_new(j->result, "method", json_string(l->rq.method == MOVE_WARM ? "warm" : "live"));
 	if (l->mem_before > d->mem_bytes)
@@ -153,6 +154,8 @@ static void end_moved(struct live *l)
 			j->result, "trimmed_bytes", json_integer((json_int_t)(l->mem_before - d->mem_bytes)));
 	if (j->predicted)
 		json_object_set(j->result, "predicted", j->predicted);
+	if (l->quiet_ms)
+		json_object_set_new(j->result, "quiet_ms", json_integer(l->quiet_ms));
 	if (l->trim_ms)
 		json_object_set_new(j->result, "trim_ms", json_integer(l->trim_ms));
 	if (l->stats) {
@@ -300,6 +303,7 @@ static void live_on_exit(struct job *j)
 
 static const struct job_phase live_phases[PH_COUNT] = {
 	[PH_CHECKS] = {"checks", live_enter_checks, NULL, NULL},
+	[PH_QUIET] = {"quiet", live_enter_quiet, live_cancel_quiet, NULL},
 	[PH_TRIM] = {"trim", live_enter_trim, live_cancel_trim, NULL},
 	[PH_PREPARE] = {"prepare", live_enter_prepare, live_cancel_prepare, NULL},
 	[PH_TRANSFER] = {"transfer", live_enter_transfer, live_cancel_worker, NULL},
@@ -312,7 +316,7 @@ static const struct job_phase live_phases[PH_COUNT] = {
 };
 
 /* As operators know them: 1 checks, 2 the target is made, 3 transfer, 4 suspension, 5 hand-off; 6 what follows it by post-copy. */
-static const unsigned live_numbers[PH_COUNT] = {1, 2, 2, 3, 4, 5, 6, 5};
+static const unsigned live_numbers[PH_COUNT] = {1, 1, 2, 2, 3, 4, 5, 6, 5};
 
 static const struct job_type live_type = {.kind = JOB_MIGRATE,
 	.operation = "migration",

@@ -65,6 +65,7 @@ static void on_move_checked(void *arg, json_t *result, const struct err *e)
 static void run_migrate(struct creq *r, struct dom *d)
 {
 	struct move_request rq = {.origin = r->origin, .pred_total_s = -1, .pred_blackout_ms = -1, .pred_bytes = -1};
+	int64_t quiet = arg_int(r, "quiet_ms", 0);
 	const char *method = arg_text(r, "method"), *name = arg_text(r, "name");
 	struct job *j = NULL;
 	struct err e = {0};
@@ -78,12 +79,18 @@ static void run_migrate(struct creq *r, struct dom *d)
 			NAME_MAX_LEN - 1);
 		return;
 	}
+	if (quiet < 0 || quiet > CONF_QUIET_MAX_MS) {
+		creq_fail(r, "usage", "\"quiet_ms\" is how long it may wait for a quiet moment: 0 to %d",
+			CONF_QUIET_MAX_MS);
+		return;
+	}
 	if (!take_limits(r, &rq.limits))
 		return;
 	rq.method = !method ? MOVE_AUTO : *method == 'l' ? MOVE_LIVE : *method == 'w' ? MOVE_WARM : MOVE_COLD;
 	rq.leave_paused = arg_bool(r, "paused");
 	rq.keep = arg_bool(r, "keep");
 	rq.postcopy = arg_bool(r, "postcopy");
+	rq.quiet_ms = (unsigned)quiet;
 	snprintf(rq.host, sizeof(rq.host), "%s", arg_text(r, "host"));
 	snprintf(rq.name, sizeof(rq.name), "%s", name ? name : "");
 	if (arg_bool(r, "dry_run")) {
@@ -185,7 +192,7 @@ const struct command commands_move[] = {
 		.run = run_migrate,
 		.args = {{"host", 's', true}, {"name", 's', false}, {"dry_run", 'b', false}, {"wait", 'b', false},
 			{"method", 's', false}, {"paused", 'b', false}, {"keep", 'b', false}, {"postcopy", 'b', false},
-			{"bandwidth_bps", 'i', false}, {"max_blackout_ms", 'i', false},
+			{"quiet_ms", 'i', false}, {"bandwidth_bps", 'i', false}, {"max_blackout_ms", 'i', false},
 			{"throttle_max_percent", 'i', false}, {"deadline_ms", 'i', false},
 			{"at_deadline", 's', false}}},
 	{.name = "set-migration",

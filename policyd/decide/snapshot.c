@@ -68,6 +68,7 @@ static const struct field policy_fields[] = {
 	{"cpu", F_GROUP, M(policy_effective, cpu), .sub = cpu_fields},
 	{"memory", F_GROUP, M(policy_effective, memory), .sub = memory_fields},
 	{"relocate", F_WORD, M(policy_effective, relocate), .words = relocate_words, .def = RELOCATE_LIVE},
+	{"quiet_ms", F_UINT, M(policy_effective, quiet_ms)},
 	{"importance", F_UINT, M(policy_effective, importance), .def = 50},
 	{"automation", F_WORD, M(policy_effective, automation), .words = automation_words, .def = AUTO_UNSET},
 	{"automation_from", F_TEXT, M(policy_effective, automation_from)},

@@ -8,7 +8,7 @@
 
 #include "policyd/api/format.h"
 
-#define CTL_OPTS_MAX 12
+#define CTL_OPTS_MAX 14
 #define CTL_ARGS_MAX 32
 
 struct opt_row {

@@ -181,6 +181,7 @@ static void show_cap(const json_t *r)
 static void show_policy(const json_t *p)
 {
 	const json_t *cpu = json_object_get(p, "cpu"), *mem = json_object_get(p, "memory");
+	char quiet[24];
 
 	if (json_is_object(cpu))
 		printf("  cpu policy   %s: util %.0f-%.0f %%, vcpus from %.0f\n", jstr(cpu, "from"),
@@ -191,6 +192,10 @@ static void show_policy(const json_t *p)
 	printf("  moves        %s%s%s%s, importance %.0f\n", jstr(p, "relocate"),
 		jstr(p, "relocate_from")[0] ? " (policy " : "", jstr(p, "relocate_from"),
 		jstr(p, "relocate_from")[0] ? ")" : "", jnum(p, "importance"));
+	if (jnum(p, "quiet_ms") > 0) {
+		fmt_ms(jnum(p, "quiet_ms"), quiet);
+		printf("  quiet moment waited for, %s at most\n", quiet);
+	}
 	printf("  automation   %s%s%s%s\n", jstr(p, "automation"), jstr(p, "automation_from")[0] ? " (policy " : "",
 		jstr(p, "automation_from"), jstr(p, "automation_from")[0] ? ")" : "");
 }

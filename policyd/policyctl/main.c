@@ -69,6 +69,8 @@ const struct verb verbs[] = {
 			{0, "paused", NULL, "leave it suspended there"},
 			{0, "postcopy", NULL,
 				"if it does not converge, run it there before all its memory has come; should the link fail then, it waits"},
+			{0, "quiet-moment", "TIME",
+				"wait so long at most (10m) until its guest writes little; then begin in any case"},
 			{0, "keep", NULL, "keep its definition here, where nothing can start it"}, OPT_BANDWIDTH,
 			OPT_BLACKOUT, OPT_THROTTLE, OPT_DEADLINE, OPT_AT_DEADLINE},
 		do_migrate},

@@ -14,7 +14,8 @@
 
 static struct policy make(const char *name, unsigned priority)
 {
-	struct policy p = {.enable = true, .priority = priority, .days = 0x7f, .importance = CONF_UNSET};
+	struct policy p = {
+		.enable = true, .priority = priority, .days = 0x7f, .importance = CONF_UNSET, .quiet_ms = CONF_UNSET};
 
 	snprintf(p.name, sizeof(p.name), "%s", name);
 	return p;
@@ -193,6 +194,8 @@ static void test_merge_and_order(void **state)
 	p[4].relocate = RELOCATE_NEVER;
 	p[4].importance = 80;
 	p[3].importance = 20;
+	p[4].quiet_ms = 60000;
+	p[3].quiet_ms = 0; /* said, and goes before what comes later */
 	policy_for(p, 5, &s, AT(0, 0), &want);
 	assert_int_equal(want.cpu.util_upper, 10);
 	assert_string_equal(want.cpu_from, "d");
@@ -201,6 +204,7 @@ static void test_merge_and_order(void **state)
 	assert_int_equal(want.relocate, RELOCATE_COLD);
 	assert_string_equal(want.relocate_from, "b");
 	assert_int_equal(want.importance, 20);
+	assert_int_equal(want.quiet_ms, 0);
 	srandom(1);
 	for (unsigned i = 0; i < 500; i++) {
 		unsigned x = (unsigned)random() % 5, y = (unsigned)random() % 5;
