@@ -171,6 +171,9 @@ static const struct key decide_keys[] = {
 		.help = "moves at a time; 0: none"},
 	{"min-gain-ratio", KEY_REAL, AT(conf, decide.min_gain_ratio), RANGE(0, 1000), .def = "1.2",
 		.help = "a move's gain divided by its price must be above this"},
+	{"power-off-below", KEY_UINT, AT(conf, decide.power_off_below), RANGE(1, 95), .word = "never", .def = "never",
+		.help = "plan recommends to empty this host and to switch it off while the others would use at most so much of their CPU and memory, "
+			"in percent, and to switch one on where no host has room; nothing is switched by itself"},
 	{"exclude-hosts", KEY_STRINGS, TEXTS(conf, decide.exclude, decide.n_exclude),
 		.help = "hosts to which policy moves nothing"},
 };

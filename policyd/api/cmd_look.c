@@ -13,6 +13,7 @@
 #include "policyd/cluster/cluster.h"
 #include "policyd/decide/allow.h"
 #include "policyd/decide/whatif.h"
+#include "policyd/decide/power.h"
 #include "policyd/kept.h"
 
 #define ALLOW_TOLD_MAX 3 /* each costs some 80 decisions */
@@ -191,11 +192,23 @@ static int plan_what_if(struct creq *r, struct snapshot *s)
 	return rc;
 }
 
+/* What is recommended about switching hosts; NULL: nothing is to be said. New reference. */
+static json_t *power_words(const struct snapshot *s, const struct plan *pl)
+{
+	static const char *const words[] = {"keep", "off", "on"};
+	enum power what;
+	char text[POWER_TEXT];
+
+	if (power_advice(s, pl, &what, text) || !text[0])
+		return NULL;
+	return json_pack("{s:s, s:s}", "advice", words[what], "text", text);
+}
+
 static void run_plan(struct creq *r, struct dom *d)
 {
 	struct snapshot s;
 	struct plan pl = {0};
-	json_t *j = NULL;
+	json_t *j = NULL, *power;
 
 	(void)d;
 	if (!brain_snapshot(r->p, &s)) {
@@ -207,6 +220,8 @@ static void run_plan(struct creq *r, struct dom *d)
 			j = plan_to_json(&pl);
 		if (j)
 			put(j, "text", plan_words(&s, &pl, NULL));
+		if (j && (power = power_words(&s, &pl)) != NULL)
+			put(j, "power", power);
 		if (j && !arg_text(r, "what_if") && !arg_text(r, "policy") && brain_proposal(r->p))
 			put(j, "approve", json_integer(brain_proposal(r->p)));
 		plan_fini(&pl);

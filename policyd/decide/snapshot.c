@@ -177,6 +177,7 @@ static const struct field decide_fields[] = {
 	{"domain_bytes_per_hour", F_U64, M(conf_decide, domain_bytes_per_hour)},
 	{"domain_blackout_per_hour_ms", F_UINT, M(conf_decide, domain_blackout_per_hour_ms), .def = 30000},
 	{"max_moves", F_UINT, M(conf_decide, max_moves), .def = 1},
+	{"power_off_below", F_UINT, M(conf_decide, power_off_below)},
 	{"min_gain_ratio", F_REAL, M(conf_decide, min_gain_ratio), .def = 1.2},
 	END,
 };

@@ -453,6 +453,8 @@ int do_plan(struct ctl *c)
 	if (ctl_opt(c, "what-if"))
 		printf("if %s (nothing is done):\n", ctl_opt(c, "what-if"));
 	fputs(jstr(r, "text"), stdout);
+	if (jstr(json_object_get(r, "power"), "text")[0])
+		printf("power: %s\n", jstr(json_object_get(r, "power"), "text"));
 	if (jnum(r, "approve") > 0)
 		printf("decision %.0f waits for you: policyctl approve %.0f\n", jnum(r, "approve"), jnum(r, "approve"));
 	json_decref(r);

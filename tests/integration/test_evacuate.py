@@ -210,3 +210,24 @@ def test_rules_of_the_target(env):
     alpha.ctl("maintenance", "off", "alpha")
     alpha.ctl("migrate", "--wait", "n1", "beta")
     assert where(pair, "n1") is beta
+
+
+def test_power(env):
+    """Which host could be switched off: plan says so on that host, and on the other why not. Nothing is done by itself."""
+    both = {"decide": {"interval": "1s", "power-off-below": 60}, "host": {"capacity": {"vcpus": 4, "memory": "1G", "keep-memory": "64M"}}}
+    pair = Pair(env, alpha=both, beta=both)
+    alpha, beta = pair.hosts
+    web = pair.guest(fill="8M")
+
+    def power(host):
+        return host.json("plan").get("power", {})
+    wait_for("alpha to know beta's load", lambda: "less to move" in power(alpha).get("text", ""), 60)
+    wait_for("beta to be measured", lambda: "not measured" not in power(beta).get("text", "not measured"), 60)
+    said = alpha.ctl("plan"), beta.ctl("plan")
+    print("\n".join(said))
+    assert "power: alpha stays on: beta has less to move away" in said[0], said[0]
+    busy = "power: beta stays on: without it the others would use" in said[1]  # both hosts see the CPUs of this one machine, with all that runs on it
+    assert busy or "power: beta runs nothing and could be switched off" in said[1] and "policyctl maintenance on beta" in said[1], said[1]
+    assert maintenance(beta) is None and where(pair, web) is alpha
+    beta.ctl("maintenance", "on", "beta")
+    wait_for("alpha to know", lambda: "no other host is up that takes domains" in power(alpha)["text"], 60)

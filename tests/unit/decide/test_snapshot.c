@@ -95,6 +95,7 @@ static void test_defaults(void **state)
 	assert_int_equal(s.decide.domain_bytes_per_hour, c->decide.domain_bytes_per_hour);
 	assert_int_equal(s.decide.domain_blackout_per_hour_ms, c->decide.domain_blackout_per_hour_ms);
 	assert_int_equal(s.decide.max_moves, c->decide.max_moves);
+	assert_int_equal(s.decide.power_off_below, c->decide.power_off_below);
 	assert_true(s.decide.min_gain_ratio == c->decide.min_gain_ratio);
 	assert_int_equal(s.max_blackout_ms, c->migration.max_blackout_ms);
 	s.domains[0].policy.cpu.set = s.domains[0].policy.memory.set = true;
