@@ -150,9 +150,8 @@ struct conf_decide { /* decide = {...}: how eager policy is */
 	unsigned domain_moves_per_hour; /* default 2 */
 	uint64_t domain_bytes_per_hour;
 	unsigned domain_blackout_per_hour_ms;
-	unsigned max_moves; /* at a time; default 1 */
-	unsigned
-		power_off_below; /* percent of their CPU and memory that the others may use; 0 = switching off is not recommended */
+	unsigned max_moves;                           /* at a time; default 1 */
+	unsigned power_off_below;                     /* percent that the others may use; 0 = never recommended */
 	double min_gain_ratio;                        /* gain / price must exceed this; default 1.2 */
 	char exclude[CONF_EXCLUDE_MAX][NAME_MAX_LEN]; /* hosts to which policy moves nothing */
 	unsigned n_exclude;

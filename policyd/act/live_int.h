@@ -10,6 +10,9 @@
 #include "policyd/act/move.h"
 #include "policyd/act/slow.h"
 
+/* What is known of the link for so long is good enough: a probe would take time from the move. */
+#define MOVE_LINK_AGE_MS 600000
+
 enum {
 	PH_CHECKS,
 	PH_QUIET,

@@ -12,8 +12,6 @@
 
 #define PREPARE_TIMEOUT_MS 60000
 #define TRIM_TIMEOUT_MS 60000
-#define MOVE_LINK_AGE_MS                                                                                               \
-	600000 /* what is known of the link for so long is good enough: a probe would take time from the move */
 
 /* ---- checks ------------------------------------------------------------------------------------------------------------ */
 

@@ -13,7 +13,6 @@
 
 #define LOOK_EVERY_MS 5000 /* from the end of one measurement to the next: a tenth of its time under watch at most */
 #define FAILED_MAX 3       /* measurements in a row; nothing is to be known then */
-#define LINK_AGE_MS 600000 /* as a move's own measurement: the way is not probed each time */
 
 struct live_quiet {
 	struct live *l;
@@ -131,7 +130,7 @@ static void on_timer_look(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	q->asked_ms = now_mono_ms();
-	if (measure_start(q->l->j->dom, q->l->j->target, LINK_AGE_MS, &q->wait) < 0)
+	if (measure_start(q->l->j->dom, q->l->j->target, MOVE_LINK_AGE_MS, &q->wait) < 0)
 		look_failed(q);
 }
 

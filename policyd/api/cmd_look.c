@@ -192,14 +192,14 @@ static int plan_what_if(struct creq *r, struct snapshot *s)
 	return rc;
 }
 
-/* What is recommended about switching hosts; NULL: nothing is to be said. New reference. */
-static json_t *power_words(const struct snapshot *s, const struct plan *pl)
+/* What is recommended about switching hosts; NULL: nothing is to be said, as of a host in maintenance, of which all is said. New reference. */
+static json_t *power_words(const struct policyd *p, const struct snapshot *s, const struct plan *pl)
 {
 	static const char *const words[] = {"keep", "off", "on"};
 	enum power what;
 	char text[POWER_TEXT];
 
-	if (power_advice(s, pl, &what, text) || !text[0])
+	if (maintain_on(p) || power_advice(s, pl, &what, text) || !text[0])
 		return NULL;
 	return json_pack("{s:s, s:s}", "advice", words[what], "text", text);
 }
@@ -220,7 +220,7 @@ static void run_plan(struct creq *r, struct dom *d)
 			j = plan_to_json(&pl);
 		if (j)
 			put(j, "text", plan_words(&s, &pl, NULL));
-		if (j && (power = power_words(&s, &pl)) != NULL)
+		if (j && (power = power_words(r->p, &s, &pl)) != NULL)
 			put(j, "power", power);
 		if (j && !arg_text(r, "what_if") && !arg_text(r, "policy") && brain_proposal(r->p))
 			put(j, "approve", json_integer(brain_proposal(r->p)));

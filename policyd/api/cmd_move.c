@@ -80,7 +80,8 @@ static void run_migrate(struct creq *r, struct dom *d)
 		return;
 	}
 	if (quiet < 0 || quiet > CONF_QUIET_MAX_MS) {
-		creq_fail(r, "usage", "\"quiet_ms\" is how long it may wait for a quiet moment: 0 to %d",
+		creq_fail(r, "usage",
+			"\"quiet_ms\" is how long it may wait for a quiet moment: 0 (not at all) to %d milliseconds",
 			CONF_QUIET_MAX_MS);
 		return;
 	}

@@ -15,15 +15,6 @@ static bool takes(const struct snap_peer *p)
 	return p->up && p->accepts && !p->excluded;
 }
 
-static unsigned running(const struct snapshot *s)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < s->n_domains; i++)
-		n += s->domains[i].state != DOM_INACTIVE && s->domains[i].state != DOM_BOUND;
-	return n;
-}
-
 /* ---- on ---- */
 
 static bool served(const struct plan *p, const char *need)
@@ -89,26 +80,19 @@ struct rest { /* those that would be left */
 	unsigned n;
 };
 
-static void add(struct rest *r, double cpu_percent, unsigned vcpus, uint64_t mem_given, uint64_t mem_total)
-{
-	r->cpu_used += cpu_percent * vcpus / 100;
-	r->cpu_total += vcpus;
-	r->mem_used += (double)mem_given;
-	r->mem_total += (double)mem_total;
-}
-
 /* What is there without this host, with what it has now. */
 static void rest_of(const struct snapshot *s, struct rest *r)
 {
-	*r = (struct rest){0};
-	add(r, s->host_cpu_util, s->vcpus_total, s->mem_given, s->mem_total);
-	r->cpu_total = r->mem_total = 0;
+	*r = (struct rest){.cpu_used = s->host_cpu_util * s->vcpus_total / 100, .mem_used = (double)s->mem_given};
 	for (unsigned i = 0; i < s->n_peers; i++) {
 		const struct snap_peer *p = &s->peers[i];
 
 		if (!takes(p))
 			continue;
-		add(r, p->cpu_util, p->vcpus_total, p->mem_given, p->mem_total);
+		r->cpu_used += p->cpu_util * p->vcpus_total / 100;
+		r->cpu_total += p->vcpus_total;
+		r->mem_used += (double)p->mem_given;
+		r->mem_total += (double)p->mem_total;
 		r->n++;
 	}
 }
@@ -149,9 +133,7 @@ static bool stays_on(const struct snapshot *s, const struct rest *r, double cpu,
 	unsigned below = s->decide.power_off_below;
 	const char *name;
 
-	if (s->emptying)
-		snprintf(out, POWER_TEXT, "%s is being emptied already", s->host);
-	else if (!r->n)
+	if (!r->n)
 		snprintf(out, POWER_TEXT, "%s stays on: no other host is up that takes domains", s->host);
 	else if ((name = smaller(s)) != NULL)
 		snprintf(out, POWER_TEXT, "%s stays on: %s has less to move away", s->host, name);
@@ -170,8 +152,8 @@ static bool stays_on(const struct snapshot *s, const struct rest *r, double cpu,
 	return true;
 }
 
-/* The way out of each; false: one has none, and @out says which. */
-static int all_leave(const struct snapshot *s, bool *all, double *outage_s, char out[POWER_TEXT])
+/* The way out of each of the @n_out that run here; false: one has none, and @out says which. */
+static int all_leave(const struct snapshot *s, bool *all, unsigned *n_out, double *outage_s, char out[POWER_TEXT])
 {
 	struct leaving *l;
 	unsigned n;
@@ -180,6 +162,7 @@ static int all_leave(const struct snapshot *s, bool *all, double *outage_s, char
 	if (r)
 		return r;
 	*all = true;
+	*n_out = n;
 	*outage_s = 0;
 	for (unsigned i = 0; i < n && *all; i++) {
 		*outage_s += l[i].outage_s;
@@ -196,7 +179,7 @@ static int may_be_off(const struct snapshot *s, bool *may, char out[POWER_TEXT])
 {
 	struct rest r;
 	double cpu, mem, outage_s;
-	unsigned n = running(s);
+	unsigned n;
 	bool all;
 
 	*may = false;
@@ -205,7 +188,7 @@ static int may_be_off(const struct snapshot *s, bool *may, char out[POWER_TEXT])
 	mem = r.mem_total > 0 ? 100 * r.mem_used / r.mem_total : 100;
 	if (stays_on(s, &r, cpu, mem, out))
 		return 0;
-	if (all_leave(s, &all, &outage_s, out))
+	if (all_leave(s, &all, &n, &outage_s, out))
 		return -ENOMEM;
 	if (!all)
 		return 0;

@@ -13,7 +13,7 @@
 
 enum power { POWER_KEEP, POWER_OFF, POWER_ON };
 
-/* @p: decide's of @s. @out: the recommendation, or with POWER_KEEP why there is none ("" where decide.power-off-below is never). -ENOMEM. */
+/* @s: of a host that is not in maintenance. @p: decide's of @s. @out: the recommendation, or with POWER_KEEP why there is none ("" where decide.power-off-below is never). -ENOMEM. */
 int power_advice(const struct snapshot *s, const struct plan *p, enum power *what, char out[POWER_TEXT]);
 
 #endif

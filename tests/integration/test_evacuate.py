@@ -230,4 +230,5 @@ def test_power(env):
     assert busy or "power: beta runs nothing and could be switched off" in said[1] and "policyctl maintenance on beta" in said[1], said[1]
     assert maintenance(beta) is None and where(pair, web) is alpha
     beta.ctl("maintenance", "on", "beta")
+    assert not power(beta)  # it is what was recommended
     wait_for("alpha to know", lambda: "no other host is up that takes domains" in power(alpha)["text"], 60)

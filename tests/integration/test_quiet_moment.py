@@ -32,9 +32,9 @@ def test_begins_when_it_writes_little(env):
     print({k: done.get(k) for k in ("quiet_ms", "total_ms", "blackout_ms", "rounds")})
     assert done["quiet_ms"] >= 500 and done["total_ms"] > 0, done
     assert "it writes next to nothing" in open(alpha.log).read()
-    # an idle guest: the first look is enough
+    # an idle guest does not wait for its time to be over
     done = finish(begin(beta, "--quiet-moment", "10m", web, "alpha"))
-    assert done["quiet_ms"] < 5000, done  # no second look, which comes after five seconds
+    assert done["quiet_ms"] > 0 and "it writes next to nothing" in open(beta.log).read(), done
     assert pair.whole(web) is alpha
 
 
@@ -71,7 +71,7 @@ def test_deadline_and_cancel(env):
     assert "no quiet moment came in time" in open(alpha.log).read()
     # a deadline that is over first: suspended and moved
     done = finish(begin(beta, "--quiet-moment", "10m", "--deadline", "4s", "--at-deadline", "suspend", web, "alpha"))
-    assert done["method"] == "warm" and 3000 <= done["quiet_ms"] < 60000, done
+    assert done["method"] == "warm" and done["quiet_ms"] > 0 and "its deadline has come" in open(beta.log).read(), done
     assert pair.whole(web) is alpha
 
 

@@ -122,9 +122,6 @@ static void test_stays(void **state)
 	s.moves_last_hour = 0;
 	s.host_cpu_util = -1;
 	expect(POWER_KEEP, "not measured yet");
-	s.host_cpu_util = 10;
-	s.emptying = true;
-	expect(POWER_KEEP, "emptied already");
 }
 
 static void test_one_at_a_time(void **state)
