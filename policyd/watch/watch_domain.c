@@ -344,14 +344,13 @@ static bool mem_fresh(const struct watch_domain *w, int64_t now_ms)
 static void sample_mem(struct watch_domain *w, int64_t now_ms)
 {
 	const struct guest_mem_stats *s = &w->stats.last;
-	uint64_t total = s->total;
+	uint64_t total = w->mem_bytes ? w->mem_bytes : s->total;
 	int64_t span_ms = w->last_ms ? now_ms - w->last_ms : 0;
 
 	if (span_ms <= 0)
 		return;
-	/* With deflate-on-oom the guest counts what its balloon holds as its own: the balloon's size is what it has. */
-	if (w->mem_bytes && w->mem_bytes < total)
-		total = w->mem_bytes;
+	/* Of what it was given, as the rules measure it (decide/rules.c): a small guest's kernel counts a fifth less than that, and with deflate-on-oom what
+	 * its balloon holds as its own. */
 	if (total == UINT64_MAX)
 		total = 0;
 	if (!mem_fresh(w, now_ms) || !total || span_ms > SERIES_GAP_MS)

@@ -46,7 +46,7 @@ void watch_domain_changed(struct watch_domain *w);
 
 struct watch_bounds { /* from the policy in force; counts are made when asked, so a new policy counts from the old samples */
 	double util_upper, util_lower; /* percent */
-	double free_lower;             /* percent of the guest's memory */
+	double free_lower;             /* percent of the memory that the guest has been given */
 	unsigned window;               /* sustain_window: how many of the last samples are looked at */
 	unsigned cpu_every_ms; /* a sample is the mean of this long (policy's sample-rate); 0 = each 1 s sample */
 	unsigned mem_every_ms;
@@ -62,7 +62,7 @@ void watch_domain_fill(
  * rates of @out. */
 void watch_domain_health(const struct watch_domain *w, int64_t now_ms, struct shrink_view *out);
 
-/* For show, top and the status page. Percent; mem in percent of the guest's memory that is available. */
+/* For show, top and the status page. Percent; mem: what is available, in percent of what the guest has been given. */
 const struct series *watch_domain_util(const struct watch_domain *w);
 const struct series *watch_domain_mem(const struct watch_domain *w);
 /* Part of the last sample's demand that was waiting, percent of the time of all vCPUs; -1 unknown. */
