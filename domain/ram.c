@@ -203,6 +203,41 @@ int ram_data_extents(int fd, uint64_t bytes, struct ram_extent **out, size_t *n_
 	return 0;
 }
 
+/* ---- room ---- */
+
+static uint64_t pool_bytes(uint64_t page_bytes, const char *leaf)
+{
+	char path[128];
+	uint64_t pages = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s", page_bytes / 1024, leaf);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%" SCNu64, &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages * page_bytes;
+}
+
+int ram_room(const char *dir, struct ram_room *out)
+{
+	struct statfs fs;
+
+	*out = (struct ram_room){.page_bytes = SPEC_PAGE_BYTES, .free_bytes = UINT64_MAX, .pool_bytes = UINT64_MAX};
+	if (statfs(dir, &fs))
+		return -1;
+	if (fs.f_blocks)
+		out->free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+	if (fs.f_type == HUGETLBFS_MAGIC) {
+		out->page_bytes = (uint64_t)fs.f_bsize;
+		out->pool_bytes = pool_bytes(out->page_bytes, "free_hugepages");
+		out->reserved_bytes = pool_bytes(out->page_bytes, "resv_hugepages");
+	}
+	return 0;
+}
+
 uint64_t ram_resident_bytes(const char *path)
 {
 	struct stat st;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "domain/err.h"
+#include "domain/spec.h"
 
 #define RAM_BLOCKS_MAX 4
 
@@ -30,6 +30,19 @@ struct ram_extent {
 
 /* Data extents of an open RAM file, in order, cut at @bytes. @out is malloc'd (NULL when there are none), the caller frees it. */
 int ram_data_extents(int fd, uint64_t bytes, struct ram_extent **out, size_t *n_out, struct err *e);
+
+struct ram_room {            /* what the file system of a folder has left for RAM files */
+	uint64_t page_bytes; /* of files there: SPEC_PAGE_BYTES, or the huge page size of a hugetlbfs */
+	uint64_t free_bytes; /* UINT64_MAX: no limit is known */
+	uint64_t
+		pool_bytes; /* huge pages: free in the kernel's pool of that size, reserved ones included; UINT64_MAX elsewhere */
+	uint64_t
+		reserved_bytes; /* huge pages: of the pool's, what mappings are sure of already, anybody's; free_bytes is without them */
+};
+
+/* The pool's figures are those of /sys/kernel/mm/hugepages (Documentation/admin-guide/mm/hugetlbpage.rst). A hugetlbfs has a limit of its own
+ * only where it was mounted with size=. -1: there is no such folder. */
+int ram_room(const char *dir, struct ram_room *out);
 
 /* Bytes that the file holds (st_blocks). */
 uint64_t ram_resident_bytes(const char *path);

@@ -285,6 +285,26 @@ uint64_t spec_vmem_bytes(const struct domain_spec *spec)
 	return (above + VMEM_ALIGN - 1) / VMEM_ALIGN * VMEM_ALIGN;
 }
 
+uint64_t spec_ram_claim(const struct domain_spec *spec, uint64_t page_bytes, uint64_t mem_bytes)
+{
+	return page_bytes > SPEC_PAGE_BYTES ? spec->mem_boot + spec_vmem_bytes(spec) : mem_bytes;
+}
+
+int spec_check_pages(const struct domain_spec *spec, uint64_t page_bytes, struct err *e)
+{
+	unsigned long long page_mib = page_bytes >> 20;
+
+	if (spec->mem_boot % page_bytes)
+		return err_set(e, EINVAL,
+			"memory.boot: %lluM is no multiple of %lluM, the size of this host's huge pages",
+			(unsigned long long)spec->mem_boot >> 20, page_mib);
+	if (spec_vmem_bytes(spec) && page_bytes > MEM_STEP)
+		return err_set(e, EINVAL,
+			"memory.max: above memory.boot it is given in steps of 2M, but this host's huge pages have %lluM; make both the same",
+			page_mib);
+	return 0;
+}
+
 bool spec_has_tag(const struct domain_spec *spec, const char *tag)
 {
 	unsigned i;

@@ -17,6 +17,7 @@
 #define SPEC_NETS_MAX 8
 #define SPEC_TAGS_MAX 16
 #define SPEC_PATH_MAX 512
+#define SPEC_PAGE_BYTES 4096u      /* larger ones are huge pages */
 #define MEM_STEP (2ULL << 20)      /* every memory size is a multiple of this many bytes */
 #define VMEM_ALIGN (128ULL << 20)  /* Linux's memory block on x86 */
 #define SPEC_MEM_MIN (16ULL << 20) /* no guest boots in less */
@@ -79,6 +80,14 @@ int spec_from_json(const json_t *j, struct domain_spec *out, struct err *e);
 /* The size of the virtio-mem device (and of its RAM file), 0 = it has none: memory.max - memory.boot, rounded up to Linux's memory blocks,
  * for a guest can use whole blocks only. No more than memory.max - memory.boot of it is ever asked for. */
 uint64_t spec_vmem_bytes(const struct domain_spec *spec);
+
+/* Bytes that its RAM files, in pages of this size, may come to take while it has @mem_bytes. In huge pages that is all of them (memory.boot and the
+ * virtio-mem device): what a balloon takes from a guest, 4 KiB by 4 KiB, rarely frees a huge page, and one that it frees has lost QEMU's reservation
+ * and must be there when the guest touches it again. */
+uint64_t spec_ram_claim(const struct domain_spec *spec, uint64_t page_bytes, uint64_t mem_bytes);
+
+/* Can its RAM files be made of pages of this size? -EINVAL with "key: reason". */
+int spec_check_pages(const struct domain_spec *spec, uint64_t page_bytes, struct err *e);
 
 bool spec_has_tag(const struct domain_spec *spec, const char *tag);
 bool name_valid(const char *name);

@@ -223,16 +223,26 @@ uint64_t dom_resident(const struct dom *d)
 	return n;
 }
 
+const struct domain_spec *dom_files_spec(const struct dom *d)
+{
+	return d->launched.pid ? &d->launched.spec : &d->spec;
+}
+
 /* Room for its RAM files: capacity is a figure from the configuration, the file system is what there really is. */
 static int ram_fits(const struct policyd *p, const struct dom *d, uint64_t mem_bytes, struct err *e)
 {
-	uint64_t has = d ? dom_resident(d) : 0, room = policyd_ram_free(p, d);
+	uint64_t has = dom_resident(d), room = policyd_ram_free(p, d), page = policyd_ram_page(p);
+	uint64_t claim = spec_ram_claim(dom_files_spec(d), page, mem_bytes);
 	char want[16], have[16];
 
-	if (mem_bytes <= has || mem_bytes - has <= room)
+	if (claim <= has || claim - has <= room)
 		return 0;
-	size_format(mem_bytes, want);
+	size_format(claim, want);
 	size_format(has + room, have);
+	if (page > SPEC_PAGE_BYTES)
+		return err_set(e, ENOSPC,
+			"needs %s of huge pages, but %s on %s has %s for it; add pages (vm.nr_hugepages) or stop another domain",
+			want, p->conf->host.paths.ram, p->conf->host.host_name, have);
 	return err_set(e, ENOSPC,
 		"needs %s, but %s on %s has %s for it; enlarge that file system or stop another domain", want,
 		p->conf->host.paths.ram, p->conf->host.host_name, have);
@@ -274,8 +284,7 @@ int dom_fits(const struct policyd *p, const struct dom *d, unsigned vcpus, uint6
 	if (dom_fits_cpu(p, d, cpu_of(d, vcpus), e))
 		return -ENOSPC;
 	policyd_capacity(p, &c);
-	if (d)
-		dom_charge(d, &own_cpu, &own_mem);
+	dom_charge(d, &own_cpu, &own_mem);
 	c.mem_given -= own_mem;
 	free_mem = c.mem_total > c.mem_given ? c.mem_total - c.mem_given : 0;
 	if (mem_bytes > free_mem && mem_bytes > own_mem) {
@@ -284,7 +293,7 @@ int dom_fits(const struct policyd *p, const struct dom *d, unsigned vcpus, uint6
 		return err_set(e, ENOSPC, "needs %s, %s has %s free after its keep-memory", want,
 			p->conf->host.host_name, have);
 	}
-	return d && d->launched.pid && mem_bytes <= own_mem ? 0 : ram_fits(p, d, mem_bytes, e);
+	return d->launched.pid && mem_bytes <= own_mem ? 0 : ram_fits(p, d, mem_bytes, e);
 }
 
 int dom_reserve(struct dom *d, unsigned vcpus, uint64_t mem_bytes, struct err *e)

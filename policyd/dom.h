@@ -118,6 +118,8 @@ bool dom_held(struct dom *d); /* also ends a hold whose time is over */
 void dom_charge(const struct dom *d, unsigned *cpu_percent_out, uint64_t *mem_out);
 /* What it is entitled to while it runs, percent of one CPU: its vCPUs, or its cap. */
 unsigned dom_cpu_percent(const struct dom *d);
+/* The definition that its RAM files were made by, or would be. */
+const struct domain_spec *dom_files_spec(const struct dom *d);
 /* Bytes that its RAM files hold now. */
 uint64_t dom_resident(const struct dom *d);
 /* Make sure that @vcpus (as many as it has: its entitlement, no more) and @mem_bytes in all (not: more) may be had: -ENOSPC with a sentence that says how much is there, and nothing
@@ -126,7 +128,7 @@ int dom_reserve(struct dom *d, unsigned vcpus, uint64_t mem_bytes, struct err *e
 /* The same for CPU alone, @percent of one CPU in all; its memory stays as it is charged. */
 int dom_reserve_cpu(struct dom *d, unsigned percent, struct err *e);
 void dom_unreserve(struct dom *d);
-/* Would it fit if it were here? For pre-checks; @d is a domain of ours to leave out of the sum, or NULL. */
+/* Would it fit? @d itself is left out of the sum. */
 int dom_fits(const struct policyd *p, const struct dom *d, unsigned vcpus, uint64_t mem_bytes, struct err *e);
 /* The same for CPU alone, @percent of one CPU in all. */
 int dom_fits_cpu(const struct policyd *p, const struct dom *d, unsigned percent, struct err *e);

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <time.h>
 
+#include "domain/ram.h"
 #include "policyd/act/qemu_probe.h"
 #include "policyd/cluster/cluster.h"
 #include "policyd/dom.h"
@@ -126,22 +126,59 @@ void policyd_capacity(const struct policyd *p, struct capacity *out)
 	out->vcpus_given = (out->cpu_given + 99) / 100;
 }
 
-uint64_t policyd_ram_free(const struct policyd *p, const struct dom *but)
+uint64_t policyd_ram_page(const struct policyd *p)
 {
-	struct statvfs v;
-	const struct dom *d;
-	uint64_t avail, promised = 0, mem, has;
+	struct ram_room room;
+
+	ram_room(p->conf->host.paths.ram, &room);
+	return room.page_bytes;
+}
+
+/* What @d was given and has not touched yet. */
+static uint64_t untouched(const struct dom *d, uint64_t page_bytes)
+{
+	uint64_t mem, has;
 	unsigned cpu;
 
-	if (statvfs(p->conf->host.paths.ram, &v) < 0 || !v.f_blocks)
-		return UINT64_MAX;
-	avail = (uint64_t)v.f_bavail * v.f_frsize;
+	dom_charge(d, &cpu, &mem);
+	if (!mem)
+		return 0;
+	mem = spec_ram_claim(dom_files_spec(d), page_bytes, mem);
+	has = dom_resident(d);
+	return mem > has ? mem - has : 0;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What all together may still take, with what is reserved for @ours. */
+static uint64_t room_bytes(const struct ram_room *r, uint64_t ours)
+{
+	uint64_t mine = less(r->reserved_bytes, ours), pool = r->pool_bytes, fs = r->free_bytes;
+
+	if (pool != UINT64_MAX) /* what is reserved beyond ours is somebody else's */
+		pool -= less(pool, r->reserved_bytes - mine);
+	if (fs != UINT64_MAX)
+		fs += mine;
+	return less(pool, fs);
+}
+
+uint64_t policyd_ram_free(const struct policyd *p, const struct dom *but)
+{
+	uint64_t promised = 0, ours = 0, room, bytes;
+	struct ram_room r;
+	const struct dom *d;
+
+	ram_room(p->conf->host.paths.ram, &r);
 	TAILQ_FOREACH(d, &p->doms, link) {
-		dom_charge(d, &cpu, &mem);
-		has = !mem || d == but ? mem : dom_resident(d);
-		promised += mem > has ? mem - has : 0;
+		bytes = untouched(d, r.page_bytes);
+		promised += d == but ? 0 : bytes;
+		ours += d->launched.pid ? bytes : 0;
 	}
-	return avail > promised ? avail - promised : 0;
+	room = room_bytes(&r, ours);
+	return room == UINT64_MAX ? room : room - less(room, promised);
 }
 
 /* What a running policyd cannot change without losing its domains. */

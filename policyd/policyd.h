@@ -102,4 +102,7 @@ void policyd_capacity(const struct policyd *p, struct capacity *out);
  * UINT64_MAX: no limit is known. */
 uint64_t policyd_ram_free(const struct policyd *p, const struct dom *but);
 
+/* Page size of RAM files made now; more than SPEC_PAGE_BYTES: paths.ram is on huge pages. */
+uint64_t policyd_ram_page(const struct policyd *p);
+
 #endif

@@ -277,6 +277,26 @@ static void check_boot_files(const struct check *c)
 			c->f, "initrd", "%s has no file %s; copy it there under the same path", c->here, spec->initrd);
 }
 
+/* The file system of RAM files: what there really is. */
+static void check_ram_files(const struct check *c)
+{
+	const struct admit_host *h = c->host;
+	uint64_t claim = spec_ram_claim(&c->rq->spec, h->ram_page_bytes, c->rq->mem_bytes);
+	bool huge = h->ram_page_bytes > SPEC_PAGE_BYTES;
+	char want[16], have[16];
+	struct err e;
+
+	if (spec_check_pages(&c->rq->spec, h->ram_page_bytes, &e))
+		admit_fail(c->f, "memory", "%s cannot hold it: %.240s", c->here, e.msg);
+	if (claim <= h->ram_free_bytes)
+		return;
+	size_format(claim, want);
+	size_format(h->ram_free_bytes, have);
+	admit_fail(c->f, "memory", "needs %s%s, but %s on %s has %s free; %s", want, huge ? " of huge pages" : "",
+		h->services->paths.ram, c->here, have,
+		huge ? "add pages there (vm.nr_hugepages)" : "enlarge that file system");
+}
+
 static void check_room(const struct check *c)
 {
 	const struct admit_host *h = c->host;
@@ -290,10 +310,8 @@ static void check_room(const struct check *c)
 		admit_fail(c->f, "memory",
 			"needs %s, %s has %s free after its keep-memory; trim it or another domain first", want,
 			c->here, have);
-	} else if (c->rq->mem_bytes > h->ram_free_bytes) {
-		size_format(h->ram_free_bytes, have);
-		admit_fail(c->f, "memory", "needs %s, but %s on %s has %s free; enlarge that file system", want,
-			h->services->paths.ram, c->here, have);
+	} else {
+		check_ram_files(c);
 	}
 	if (c->rq->vcpus > vcpus_free)
 		admit_fail(c->f, "vcpus", "needs %u, %s has %u of %u free; take some from a domain there first",

@@ -57,6 +57,7 @@ struct admit_host { /* all borrowed */
 	unsigned vcpus_total, vcpus_given;
 	uint64_t mem_total, mem_given;
 	uint64_t ram_free_bytes;                  /* free on the RAM file system; UINT64_MAX = unknown */
+	uint64_t ram_page_bytes;                  /* page size of files there */
 	const struct domain_spec *const *domains; /* all that are here */
 	unsigned n_domains;
 	unsigned moves, max_moves;     /* incoming now; max 0 = no limit */

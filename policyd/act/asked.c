@@ -90,6 +90,7 @@ static void admit_now(struct policyd *p, const char *from, const struct admit_re
 	struct admit_host h = {.services = &conf->host,
 		.accepts = p->settled && !p->stopping && !maintain_on(p),
 		.ram_free_bytes = policyd_ram_free(p, NULL),
+		.ram_page_bytes = policyd_ram_page(p),
 		.domains = specs,
 		.qemu = qemu_probe_facts(p),
 		.now_ms = now_wall_ms(),

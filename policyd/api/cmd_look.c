@@ -111,9 +111,9 @@ static json_t *launched_json(const struct dom *d)
 		run[0] = 0;
 	if (ram_path(&d->p->conf->host, &d->spec, ram, NULL))
 		ram[0] = 0;
-	return json_pack("{s:i, s:s, s:s, s:i, s:s, s:b}", "pid", (int)d->launched.pid, "run", run, "ram", ram,
-		"console_port", (int)d->launched.console_port, "machine", d->launched.machine, "answers",
-		(int)d->qmp_up);
+	return json_pack("{s:i, s:s, s:s, s:I, s:i, s:s, s:b}", "pid", (int)d->launched.pid, "run", run, "ram", ram,
+		"ram_page_bytes", (json_int_t)policyd_ram_page(d->p), "console_port", (int)d->launched.console_port,
+		"machine", d->launched.machine, "answers", (int)d->qmp_up);
 }
 
 static void put(json_t *o, const char *key, json_t *value)

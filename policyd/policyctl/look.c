@@ -241,6 +241,8 @@ static void show_running(const json_t *r)
 		printf("  qemu         pid %.0f, %s, %s", jnum(l, "pid"), jstr(l, "machine"), jstr(l, "run"));
 		if (jnum(l, "console_port") > 0)
 			printf(", console 127.0.0.1:%.0f", jnum(l, "console_port"));
+		if (jnum(l, "ram_page_bytes") > SPEC_PAGE_BYTES)
+			printf(", RAM in huge pages of %.0fM", jnum(l, "ram_page_bytes") / (1 << 20));
 		printf("%s\n", json_is_true(json_object_get(l, "answers")) ? "" : ", does not answer");
 	}
 	if (json_is_object(s)) {

@@ -171,6 +171,29 @@ static void test_refusals(void **state)
 	}
 }
 
+static void test_huge_pages(void **state)
+{
+	struct domain_spec s;
+	struct err e;
+
+	(void)state;
+	good(&s);
+	s.mem_boot = s.mem_max = 512 * MIB;
+	assert_int_equal(spec_ram_claim(&s, 4096, 64 * MIB), 64 * MIB);
+	s.mem_max = 600 * MIB; /* its device has 128 */
+	assert_int_equal(spec_ram_claim(&s, 2 * MIB, 64 * MIB), 640 * MIB);
+	assert_int_equal(spec_check_pages(&s, 4096, &e), 0);
+	assert_int_equal(spec_check_pages(&s, 2 * MIB, &e), 0);
+	assert_int_equal(spec_check_pages(&s, 1024 * MIB, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "memory.boot: 512M is no multiple of 1024M"));
+	s.mem_boot = 1024 * MIB;
+	s.mem_max = 2048 * MIB;
+	assert_int_equal(spec_check_pages(&s, 1024 * MIB, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "memory.max: "));
+	s.mem_max = s.mem_boot;
+	assert_int_equal(spec_check_pages(&s, 1024 * MIB, &e), 0);
+}
+
 static void test_name_length(void **state)
 {
 	char name[80];
@@ -317,6 +340,7 @@ int main(void)
 		cmocka_unit_test(test_complete),
 		cmocka_unit_test(test_complete_sizes),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_name_length),
 		cmocka_unit_test(test_json_round_trip),
 		cmocka_unit_test(test_json_strict),

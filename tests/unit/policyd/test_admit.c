@@ -82,6 +82,7 @@ static void good(struct setup *s)
 		.mem_total = 1024 * MIB,
 		.mem_given = 512 * MIB,
 		.ram_free_bytes = UINT64_MAX,
+		.ram_page_bytes = SPEC_PAGE_BYTES,
 		.domains = s->list,
 		.n_domains = 2,
 		.look = look,
@@ -183,6 +184,14 @@ static void test_each_reason(void **state)
 	good(&s);
 	s.host.ram_free_bytes = 100 * MIB;
 	expect_one(&s, "alpha", "memory", "/dev/shm/policyd");
+	good(&s);
+	s.host.ram_page_bytes = 2 * MIB; /* the whole file, whatever a balloon has of it */
+	s.rq.mem_bytes = 64 * MIB;
+	s.host.ram_free_bytes = s.rq.spec.mem_boot - MIB;
+	expect_one(&s, "alpha", "memory", "vm.nr_hugepages");
+	good(&s);
+	s.host.ram_page_bytes = 1024 * MIB;
+	expect_one(&s, "alpha", "memory", "no multiple of 1024M");
 	good(&s);
 	s.host.vcpus_given = 7;
 	expect_one(&s, "alpha", "vcpus", "1 of 8");
