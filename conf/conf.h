@@ -41,6 +41,7 @@ struct conf_migration {
 
 #define CONF_QUIET_MAX_MS 3600000 /* the longest wait for a quiet moment */
 enum relocate { RELOCATE_UNSET, RELOCATE_LIVE, RELOCATE_COLD, RELOCATE_NEVER, RELOCATE_WARM };
+enum postcopy { POSTCOPY_UNSET, POSTCOPY_NEVER, POSTCOPY_ALLOW };
 enum automation { AUTO_FULL, AUTO_CONFIRM, AUTO_MANUAL, AUTO_UNSET }; /* UNSET: as decide has it, policies only */
 
 struct cpu_policy { /* meanings and defaults as in ldm add-policy; percentages 0..100 */
@@ -103,6 +104,7 @@ struct policy {
 	struct mem_policy memory;
 	enum relocate relocate;
 	unsigned quiet_ms; /* how long its live moves may wait for a quiet moment, or CONF_UNSET */
+	enum postcopy postcopy;
 	enum automation automation;
 	unsigned importance; /* 0..100 or CONF_UNSET */
 	struct move_window windows[CONF_WINDOWS_MAX];
@@ -229,11 +231,12 @@ int conf_policy_init(struct policy *p, const char *name, char *reason, size_t re
 int conf_policy_set(struct policy *p, const char *key, const char *value, char *reason, size_t reason_size);
 
 /* What holds for @spec at that moment: the policies that match, best priority first, merged key group by key group (cpu, memory,
- * relocate, quiet-moment, automation, importance, calendar each from the first that gives it). Pure. */
+ * relocate, quiet-moment, postcopy, automation, importance, calendar each from the first that gives it). Pure. */
 struct policy_effective {
 	struct cpu_policy cpu;
 	struct mem_policy memory;
 	enum relocate relocate;     /* live where nobody says */
+	enum postcopy postcopy;     /* never where nobody says */
 	unsigned quiet_ms;          /* 0 = its live moves begin at once, also where nobody says */
 	unsigned importance;        /* the domain's own, else policy's, else 50 */
 	enum automation automation; /* AUTO_UNSET where nobody says */

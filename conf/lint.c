@@ -149,13 +149,14 @@ enum part {
 	PART_MEMORY,
 	PART_RELOCATE,
 	PART_QUIET,
+	PART_POSTCOPY,
 	PART_AUTOMATION,
 	PART_CALENDAR,
 	PART_IMPORTANCE,
 	N_PARTS
 };
 static const char *const part_names[] = {
-	"cpu", "memory", "relocate", "quiet-moment", "automation", "calendar", "importance"};
+	"cpu", "memory", "relocate", "quiet-moment", "postcopy", "automation", "calendar", "importance"};
 
 static bool gives(const struct policy *p, enum part part)
 {
@@ -168,6 +169,8 @@ static bool gives(const struct policy *p, enum part part)
 		return p->relocate != RELOCATE_UNSET;
 	case PART_QUIET:
 		return p->quiet_ms != CONF_UNSET;
+	case PART_POSTCOPY:
+		return p->postcopy != POSTCOPY_UNSET;
 	case PART_AUTOMATION:
 		return p->automation != AUTO_UNSET;
 	case PART_CALENDAR:
@@ -367,7 +370,7 @@ static void lint_policy(struct lint *l, unsigned i)
 		return;
 	if (gives_nothing(p)) {
 		reader_warning(l->r, key,
-			"\"%s\" gives nothing (cpu, memory, relocate, quiet-moment, automation, calendar, importance); it does nothing",
+			"\"%s\" gives nothing (cpu, memory, relocate, quiet-moment, postcopy, automation, calendar, importance); it does nothing",
 			p->name);
 		return;
 	}

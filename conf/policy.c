@@ -113,6 +113,8 @@ void policy_for(const struct policy *policies, unsigned n, const struct domain_s
 		}
 		if (e.quiet_ms == CONF_UNSET)
 			e.quiet_ms = p->quiet_ms;
+		if (e.postcopy == POSTCOPY_UNSET)
+			e.postcopy = p->postcopy;
 		if (p->automation != AUTO_UNSET && e.automation == AUTO_UNSET) {
 			e.automation = p->automation;
 			memcpy(e.automation_from, p->name, sizeof(e.automation_from));
@@ -130,6 +132,8 @@ void policy_for(const struct policy *policies, unsigned n, const struct domain_s
 		e.relocate = RELOCATE_LIVE;
 	if (e.quiet_ms == CONF_UNSET)
 		e.quiet_ms = 0;
+	if (e.postcopy == POSTCOPY_UNSET)
+		e.postcopy = POSTCOPY_NEVER;
 	if (e.importance == CONF_UNSET)
 		e.importance = 50;
 	*out = e;

@@ -125,7 +125,7 @@ void schema_write_reference(FILE *f)
 	write_chapter(f, "policyd.cfg: a host and its policies",
 		"For a domain, the enabled policies that match it and whose window is open are taken by priority (then "
 		"by name); the\n"
-		"groups `cpu` and `memory` and the keys `relocate`, `quiet-moment`, `automation`, `calendar` and `importance` come each from the first of them "
+		"groups `cpu` and `memory` and the keys `relocate`, `quiet-moment`, `postcopy`, `automation`, `calendar` and `importance` come each from the first of them "
 		"that gives it.\n"
 		"`policyctl add-policy NAME KEY=VALUE ..` and `set-policy NAME KEY=VALUE ..` take the same keys (`cpu.util-upper=90`, "
 		"or `util-upper=90`\n"

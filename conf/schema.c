@@ -8,6 +8,7 @@ static const char *const accel_words[] = {"auto", "kvm", "tcg", NULL};
 static const char *const relocate_words[] = {"unset", "live", "cold", "never", "warm", NULL};
 static const char *const law_words[] = {"pressure", "free-rule", NULL};
 static const char *const automation_words[] = {"full", "confirm", "manual", NULL};
+static const char *const postcopy_words[] = {"unset", "never", "allow", NULL};
 static const char *const policy_automation_words[] = {"full", "confirm", "manual", "unset", NULL};
 static const char *const verify_words[] = {"digest", "full", NULL};
 static const char *const arch_words[] = {"generic", "native", NULL};
@@ -282,6 +283,9 @@ static const struct key policy_keys[] = {
 		.word_value = CONF_UNSET, .def = "unset", .def_text = "0s",
 		.help = "how long a live move that policy has decided may wait for its guest to write little, before it begins in any case; not while its "
 			"host is emptied; 0s: not at all"},
+	{"postcopy", KEY_WORD, AT(policy, postcopy), .words = postcopy_words, .def = "unset", .def_text = "never",
+		.help = "allow: a live move that policy has decided, and that would not converge within its limits, is finished by post-copy; its risk is in "
+			"docs/converging.md"},
 	{"automation", KEY_WORD, AT(policy, automation), .words = policy_automation_words, .def = "unset",
 		.def_text = "decide.automation",
 		.help = "how far policy goes with it: full: acts by itself; confirm: waits for policyctl approve; manual: only recommends"},

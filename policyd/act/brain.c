@@ -22,6 +22,7 @@
 #include "policyd/act/maintain.h"
 #include "policyd/act/mem_rules.h"
 #include "policyd/act/mem_sizing.h"
+#include "policyd/act/move.h"
 #include "policyd/act/plan_run.h"
 #include "policyd/act/snap_rules.h"
 #include "policyd/cluster/cluster.h"
@@ -250,6 +251,8 @@ static void fill_domain(struct dom *d, const struct snapshot *s, struct snap_dom
 	if (!out->movable)
 		snprintf(out->immovable_why, sizeof(out->immovable_why), "it is %s", domain_state_name(d->state));
 	measured(d, out);
+	if (!move_can_postcopy(d))
+		out->policy.postcopy = POSTCOPY_NEVER;
 	forecast_snap_domain(d->p, out);
 	if (out->movable && no_live_move(d) && out->policy.relocate != RELOCATE_COLD) {
 		out->movable = false;
@@ -296,6 +299,9 @@ int brain_snapshot(struct policyd *p, struct snapshot *out)
 	out->caution = benefit_watch_caution(p->brain->benefits);
 	out->decide = p->conf->decide;
 	out->max_blackout_ms = p->conf->migration.max_blackout_ms;
+	out->bandwidth_bps = p->conf->migration.bandwidth_bps;
+	out->max_rounds = p->conf->migration.max_rounds;
+	out->throttle_max = p->conf->migration.throttle_max;
 	out->domains = calloc(p->n_doms ? p->n_doms : 1, sizeof(*out->domains));
 	if (!out->domains || cluster_snap_peers(p, &out->peers, &out->n_peers)) {
 		snapshot_fini(out);

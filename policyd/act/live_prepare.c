@@ -125,6 +125,11 @@ static void foretell(struct live *l)
 	json_t *predicted;
 
 	move_predict(l->j->dom, &l->rq, false, spent_s > 0 ? spent_s : 0, &p);
+	if (p.postcopy && !l->rq.postcopy) {
+		plog(l->j->p, "%s -> %s: would not converge (%s); its policy lets post-copy finish it",
+			l->j->dom->spec.name, l->j->target, p.why);
+		l->rq.postcopy = true;
+	}
 	predicted = predict_to_json(&p);
 	if (!predicted)
 		return;

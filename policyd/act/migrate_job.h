@@ -20,7 +20,8 @@ struct move_request {
 	bool keep;           /* its definition stays here (kept.h) */
 	bool leave_paused;   /* live, warm: it stays suspended at the target until it is resumed there */
 	bool postcopy;       /* live: where it does not converge it runs there before all of its memory is there */
-	unsigned quiet_ms;   /* live: wait so long for a quiet moment (decide/moment.h); 0 = begin at once */
+	bool may_postcopy; /* the same, decided when it has been measured: only one that is predicted not to converge */
+	unsigned quiet_ms; /* live: wait so long for a quiet moment (decide/moment.h); 0 = begin at once */
 	struct move_limits limits; /* of a live move; what is not set is the configuration's */
 	struct origin origin;
 	char reason[256];

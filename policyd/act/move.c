@@ -58,6 +58,7 @@ void move_predict(struct dom *d, const struct move_request *rq, bool cold, doubl
 	in.max_blackout_ms = lim.max_blackout_ms;
 	in.bandwidth_bps = lim.bandwidth_bps;
 	in.throttle_max = lim.throttle_max;
+	in.postcopy = rq->postcopy || rq->may_postcopy;
 	store_link_get(d->p->store, rq->host, &in.link_bps, &failures);
 	in.path.spent_s = spent_s;
 	forecast_fill(d->p, d->spec.name, rq->host, &in);
@@ -135,6 +136,11 @@ json_t *move_worker_line(struct dom *d, const char *role, const char *peer, uint
 		j = NULL;
 	}
 	return j;
+}
+
+bool move_can_postcopy(const struct dom *d)
+{
+	return !move_verify_full(d->p->conf) && policyd_ram_page(d->p) == SPEC_PAGE_BYTES;
 }
 
 bool move_verify_full(const struct conf *c)
@@ -377,7 +383,7 @@ static void check_convergence(const struct dry_run *r, struct admit_failures *f)
 	admit_fail(f, "convergence",
 		"will not converge under these limits: it dirties %.3g MB/s, the link gives %.3g MB/s; it would stand still for %s, "
 		"and %u ms are allowed. Allow a longer blackout (--max-blackout), more bandwidth or a slower guest (--throttle), wait for a quieter "
-		"moment (--deadline), or use --suspend or --method cold",
+		"moment (--quiet-moment), or use --postcopy, --suspend or --method cold",
 		p->dirty_bps / 1e6, p->rate_bps / 1e6, dark, lim.max_blackout_ms);
 }
 

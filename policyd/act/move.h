@@ -25,6 +25,8 @@ void move_admit_request(struct dom *d, const struct move_request *rq, bool live,
 json_t *move_worker_line(struct dom *d, const char *role, const char *peer, uint64_t epoch);
 /* Is all RAM compared while the guest stands? Where the operator wants it, and where the tracker is not sure enough without. */
 bool move_verify_full(const struct conf *c);
+/* Could it be finished by post-copy, as far as this host goes? Not with a full comparison, nor with huge pages. */
+bool move_can_postcopy(const struct dom *d);
 /* How long reading all of @d's RAM may take while it stands; 0 without @verify_full. */
 unsigned move_digest_ms(const struct dom *d, bool verify_full);
 /* @epoch (dom_next_epoch) is @d's, durable when @done runs. */

@@ -15,6 +15,7 @@
 #include "policyd/act/lifecycle.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/migrate_job.h"
+#include "policyd/act/move.h"
 #include "policyd/decide/safe.h"
 
 enum step_state { STEP_WAITING, STEP_RUNNING, STEP_DONE, STEP_FAILED };
@@ -52,15 +53,13 @@ static void on_job_end(struct job_listener *l, const struct job *j, const struct
 	run_advance(s->run);
 }
 
-/* A host that is being emptied is in a hurry. */
-static unsigned may_wait(struct dom *d, const struct action *a)
+static bool may_postcopy(const struct dom *d, const struct action *a)
 {
 	struct policy_effective pol;
 
-	if (maintain_on(d->p) || (a->kind != ACT_LIVE_MOVE && a->kind != ACT_TRIM_MOVE))
-		return 0;
 	policyd_policy(d->p, &d->spec, &pol);
-	return pol.quiet_ms;
+	return (a->kind == ACT_LIVE_MOVE || a->kind == ACT_TRIM_MOVE) && pol.postcopy == POSTCOPY_ALLOW &&
+		move_can_postcopy(d);
 }
 
 static int start_move(struct dom *d, const struct action *a, const struct origin *o, struct job **out, struct err *e)
@@ -69,7 +68,9 @@ static int start_move(struct dom *d, const struct action *a, const struct origin
 		.method = a->kind == ACT_COLD_MOVE ? MOVE_COLD : MOVE_LIVE,
 		.trim_bytes = a->kind == ACT_TRIM_MOVE || a->kind == ACT_WARM_MOVE ? a->mem_bytes : 0,
 		.origin = *o,
-		.quiet_ms = may_wait(d, a),
+		.quiet_ms =
+			maintain_on(d->p) ? 0 : a->quiet_ms, /* since it was decided, an operator may be in a hurry */
+		.may_postcopy = may_postcopy(d, a),
 		.pred_total_s = a->pred_total_s,
 		.pred_blackout_ms = a->pred_blackout_ms,
 		.pred_bytes = a->pred_bytes,

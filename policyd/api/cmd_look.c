@@ -81,11 +81,11 @@ static json_t *policy_json(const struct dom *d)
 	json_t *j;
 
 	policyd_policy(d->p, &d->spec, &pe);
-	j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "relocate", relocate[pe.relocate], "relocate_from",
+	j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:b}", "relocate", relocate[pe.relocate], "relocate_from",
 		pe.relocate_from, "automation",
 		automation[pe.automation != AUTO_UNSET ? pe.automation : d->p->conf->decide.automation],
 		"automation_from", pe.automation_from, "importance", (int)pe.importance, "quiet_ms",
-		(json_int_t)pe.quiet_ms);
+		(json_int_t)pe.quiet_ms, "postcopy", pe.postcopy == POSTCOPY_ALLOW);
 	if (j && pe.cpu.set)
 		json_object_set_new(j, "cpu",
 			json_pack("{s:s, s:i, s:i, s:i, s:I, s:i, s:i, s:i, s:i}", "from", pe.cpu_from, "util-lower",

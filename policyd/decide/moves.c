@@ -328,7 +328,8 @@ void move_how(const struct move *m, char *out, size_t size)
 	if (m->method == BY_COLD)
 		say(cost, sizeof(cost), "%.1f s", m->pred.total_s);
 	else
-		say(cost, sizeof(cost), "%.1f s, %.0f ms, %s", m->pred.total_s, m->pred.blackout_ms, bytes);
+		say(cost, sizeof(cost), "%.1f s, %.0f ms, %s%s", m->pred.total_s, m->pred.blackout_ms, bytes,
+			m->pred.postcopy ? ", by post-copy" : "");
 	say(out, size, "%s to %s: %s", how, m->peer->p->name, cost);
 }
 
@@ -415,6 +416,9 @@ struct action *move_action(struct view *v, const struct move *m, const char *for
 	a->pred_total_s = m->pred.total_s;
 	a->pred_blackout_ms = m->pred.blackout_ms;
 	a->pred_bytes = m->pred.bytes;
+	a->postcopy = m->pred.postcopy;
+	if (!v->s->emptying && price_goes_live(m)) /* who empties a host is in a hurry */
+		a->quiet_ms = m->v->d->policy.quiet_ms;
 	return a;
 }
 

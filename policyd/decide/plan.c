@@ -34,6 +34,8 @@ static const struct field action_fields[] = {
 	{"pred_total_s", F_REAL, M(action, pred_total_s)},
 	{"pred_blackout_ms", F_REAL, M(action, pred_blackout_ms)},
 	{"pred_bytes", F_REAL, M(action, pred_bytes)},
+	{"quiet_ms", F_UINT, M(action, quiet_ms)},
+	{"postcopy", F_BOOL, M(action, postcopy)},
 	END,
 };
 

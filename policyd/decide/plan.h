@@ -20,6 +20,8 @@ struct action {
 	bool dry;                      /* of a policy that is a dry run: it is said, and not done */
 	int after; /* index of the action that must succeed first, -1 = none (free first, then give) */
 	double pred_total_s, pred_blackout_ms, pred_bytes; /* moves */
+	unsigned quiet_ms; /* live moves: may wait so long for a quiet moment before it begins; not in pred_total_s */
+	bool postcopy;     /* live moves: would not converge, and policy lets post-copy finish them */
 };
 
 /* SET_VCPUS: what it is entitled to afterwards, percent of one CPU. */

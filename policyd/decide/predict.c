@@ -244,6 +244,15 @@ double predict_setup_s(const struct predict_path *path, double spent_s)
 	return fmax(all, spent_s + PREDICT_REST_S);
 }
 
+/* Where the engine would give up it switches; what is dirty then follows the guest. */
+static void by_postcopy(double dark_ms, struct rounds_out *o)
+{
+	o->copy_s += (o->blackout_ms - dark_ms) / 1000;
+	o->blackout_ms = dark_ms;
+	o->slow_percent = 0;
+	o->converges = true;
+}
+
 void predict(const struct predict_in *in, struct predict_out *out)
 {
 	struct rounds_in r = {.pause_s = PAUSE_S,
@@ -264,6 +273,9 @@ void predict(const struct predict_in *in, struct predict_out *out)
 	fill_guest(in, &r, out);
 	fill_way(in, &r, out);
 	rounds_simulate(&r, &o);
+	out->postcopy = in->postcopy && !o.converges;
+	if (out->postcopy)
+		by_postcopy(r.dark_ms, &o);
 	out->rounds = o.n_rounds;
 	out->throttle_percent = o.converges ? o.slow_percent : 0;
 	out->dirty_bps = dirty_rate(&r);

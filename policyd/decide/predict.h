@@ -71,6 +71,7 @@ struct predict_in {
 	unsigned max_rounds;    /* 0 = 30 */
 	unsigned throttle_max;  /* percent by which the guest may be slowed */
 	uint64_t bandwidth_bps; /* the configured limit; 0 = none */
+	bool postcopy;          /* one that does not converge may be finished by post-copy */
 	bool cold;              /* the rest is not looked at */
 	bool running;           /* cold: 0 blackout where it does not run anyway */
 	struct predict_guest guest;
@@ -91,6 +92,7 @@ struct predict_out {
 	double setup_s, dark_ms; /* of raw_total_s, raw_blackout_ms: what does not depend on the guest */
 	unsigned rounds;
 	unsigned throttle_percent; /* by which the guest will be slowed; 0 = not at all */
+	bool postcopy;             /* by it: blackout_ms is that of a move with nothing left to send */
 	bool converges;            /* within the limits; false: why says with which figures */
 	bool fits;                 /* converges, and blackout_ms <= max_blackout_ms */
 	bool link_assumed, dirty_assumed;

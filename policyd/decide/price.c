@@ -12,21 +12,23 @@
 
 #define COPY_SLOW 0.10 /* share of the guest's service lost while its memory is copied (dirty tracking, the workers) */
 #define TRIM_SLOW 0.02 /* and while it is trimmed */
+#define SLOWED_SHARE 0.5 /* of the copying, for so long a guest is slowed that has to be: the first rounds go without */
 #define TRIM_PRESS                                                                                                     \
 	0.5 /* service-seconds for trimming all that is not in use; grows with the square: the last pages hurt */
-#define WORKER_SHARE 0.05       /* what the workers' CPU costs everybody else, a second of copying */
-#define WIRE_PRICE 0.02         /* 100 MB on the link, for who else uses it */
-#define ROOM_PRICE 0.5          /* taking all that the target has free */
-#define RULE_PRICE 20.0         /* each soft rule of company broken; mending one is worth as much */
-#define COLD_SHARE 0.02         /* a drained node of a cluster whose others go on: lost redundancy */
-#define COLD_RISK 0.2           /* and what a failure costs there, beside RISK_S */
-#define RISK_BASE 0.02          /* chance that a move fails and is rolled back */
-#define RISK_ASSUMED 0.05       /* more, where the link was never measured */
-#define RISK_FAILURE 0.15       /* more, for each failure of late */
-#define RISK_S 10.0             /* service-seconds that a failed move costs */
-#define RISK_SPREAD 0.5         /* how much of what the blackout may be longer than predicted is counted */
-#define CROWD_FROM 60.0         /* percent of a host's CPU in use: from here on everybody waits now and then */
-#define CROWD_SHARE 0.02        /* share of its service that a domain loses at TARGET_UTIL_MAX */
+#define WORKER_SHARE 0.05 /* what the workers' CPU costs everybody else, a second of copying */
+#define WIRE_PRICE 0.02   /* 100 MB on the link, for who else uses it */
+#define ROOM_PRICE 0.5    /* taking all that the target has free */
+#define RULE_PRICE 20.0   /* each soft rule of company broken; mending one is worth as much */
+#define COLD_SHARE 0.02   /* a drained node of a cluster whose others go on: lost redundancy */
+#define COLD_RISK 0.2     /* and what a failure costs there, beside RISK_S */
+#define RISK_BASE 0.02    /* chance that a move fails and is rolled back */
+#define RISK_ASSUMED 0.05 /* more, where the link was never measured */
+#define RISK_POSTCOPY 0.1 /* more, by post-copy: a link or a worker that fails then stops the guest until it is back */
+#define RISK_FAILURE 0.15 /* more, for each failure of late */
+#define RISK_S 10.0       /* service-seconds that a failed move costs */
+#define RISK_SPREAD 0.5   /* how much of what the blackout may be longer than predicted is counted */
+#define CROWD_FROM 60.0   /* percent of a host's CPU in use: from here on everybody waits now and then */
+#define CROWD_SHARE 0.02  /* share of its service that a domain loses at TARGET_UTIL_MAX */
 #define WARM_BLACKOUT_MS 600000 /* may stand still for as long as the copy takes */
 
 double price_load(const struct snap_domain *d)
@@ -44,6 +46,11 @@ double price_util_there(const struct snap_peer *p, const struct snap_domain *d)
 bool price_service_goes_on(const struct move *m)
 {
 	return m->method == BY_COLD && *m->v->d->spec.cluster && m->v->d->cluster_available > 1;
+}
+
+bool price_goes_live(const struct move *m)
+{
+	return m->method == BY_LIVE || m->method == BY_TRIM_LIVE;
 }
 
 /* ---- price ---- */
@@ -74,16 +81,17 @@ static double press(const struct move *m)
 static double live_price(const struct move *m)
 {
 	double copy_s = m->pred.total_s - m->pred.trim_s - m->pred.blackout_ms / 1000;
+	double slowed = m->pred.throttle_percent / 100.0 * SLOWED_SHARE;
 
 	return importance_weight(m->v->d) *
-		(m->pred.blackout_ms / 1000 + copy_s * COPY_SLOW + m->pred.trim_s * TRIM_SLOW + press(m)) +
+		(m->pred.blackout_ms / 1000 + copy_s * (COPY_SLOW + slowed) + m->pred.trim_s * TRIM_SLOW + press(m)) +
 		copy_s * WORKER_SHARE + m->pred.bytes / 1e8 * WIRE_PRICE;
 }
 
 static double risk_price(const struct move *m)
 {
-	double chance =
-		RISK_BASE + RISK_FAILURE * m->peer->p->recent_failures + (m->pred.link_assumed ? RISK_ASSUMED : 0);
+	double chance = RISK_BASE + RISK_FAILURE * m->peer->p->recent_failures +
+		(m->pred.link_assumed ? RISK_ASSUMED : 0) + (m->pred.postcopy ? RISK_POSTCOPY : 0);
 	double longer_s = m->method == BY_COLD ? 0 : (m->pred.blackout_high_ms - m->pred.blackout_ms) / 1000;
 
 	return importance_weight(m->v->d) *
@@ -110,7 +118,11 @@ void price_set(const struct view *v, struct move *m)
 		.trim_bytes = m->mem_bytes < d->mem_bytes ? m->mem_bytes : 0,
 		.dirty_bps = d->dirty_bps,
 		.link_bps = m->peer->p->link_bps,
+		.bandwidth_bps = v->s->bandwidth_bps,
+		.max_rounds = v->s->max_rounds,
+		.throttle_max = v->s->throttle_max,
 		.max_blackout_ms = m->method == BY_WARM ? WARM_BLACKOUT_MS : v->s->max_blackout_ms,
+		.postcopy = price_goes_live(m) && d->policy.postcopy == POSTCOPY_ALLOW,
 		.cold = m->method == BY_COLD,
 		.running = true,
 		.path = {.wire_bps = m->peer->p->wire_bps,

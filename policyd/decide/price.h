@@ -28,6 +28,8 @@ struct move {
 double price_load(const struct snap_domain *d);
 /* Percent of @p's CPU in use once @d is there; 0 where nothing is known of it. */
 double price_util_there(const struct snap_peer *p, const struct snap_domain *d);
+/* Trimmed or not. */
+bool price_goes_live(const struct move *m);
 /* Do others serve while this one is down? */
 bool price_service_goes_on(const struct move *m);
 /* Predict @m (method, mem_bytes and peer are set) and set price and pred. */

@@ -16,6 +16,7 @@ static const char *const state_words[] = {
 	"inactive", "bound", "starting", "active", "suspended", "transition", "stopping", NULL};
 _Static_assert(sizeof(state_words) / sizeof(state_words[0]) == DOM_STATE_COUNT + 1, "a name for each state");
 static const char *const relocate_words[] = {"unset", "live", "cold", "never", "warm", NULL};
+static const char *const postcopy_words[] = {"unset", "never", "allow", NULL};
 static const char *const window_words[] = {"allow", "deny", NULL};
 static const char *const keep_words[] = {"apart", "together", "on", "off", NULL};
 static const char *const automation_words[] = {"full", "confirm", "manual", "unset", NULL};
@@ -69,6 +70,7 @@ static const struct field policy_fields[] = {
 	{"memory", F_GROUP, M(policy_effective, memory), .sub = memory_fields},
 	{"relocate", F_WORD, M(policy_effective, relocate), .words = relocate_words, .def = RELOCATE_LIVE},
 	{"quiet_ms", F_UINT, M(policy_effective, quiet_ms)},
+	{"postcopy", F_WORD, M(policy_effective, postcopy), .words = postcopy_words, .def = POSTCOPY_NEVER},
 	{"importance", F_UINT, M(policy_effective, importance), .def = 50},
 	{"automation", F_WORD, M(policy_effective, automation), .words = automation_words, .def = AUTO_UNSET},
 	{"automation_from", F_TEXT, M(policy_effective, automation_from)},
@@ -229,6 +231,9 @@ static const struct field snapshot_fields[] = {
 	{"empty_by_ms", F_I64, M(snapshot, empty_by_ms)},
 	{"decide", F_GROUP, M(snapshot, decide), .sub = decide_fields},
 	{"max_blackout_ms", F_UINT, M(snapshot, max_blackout_ms), .def = 300},
+	{"bandwidth_bps", F_U64, M(snapshot, bandwidth_bps)},
+	{"max_rounds", F_UINT, M(snapshot, max_rounds)},
+	{"throttle_max", F_UINT, M(snapshot, throttle_max)},
 	{"domains", F_LIST, .off = offsetof(struct snapshot, domains), .size = sizeof(struct snap_domain),
 		.sub = domain_fields, .off_n = offsetof(struct snapshot, n_domains)},
 	{"peers", F_LIST, .off = offsetof(struct snapshot, peers), .size = sizeof(struct snap_peer), .sub = peer_fields,

@@ -133,6 +133,9 @@ struct snapshot {
 	int64_t emptying_since_ms, empty_by_ms; /* asked for then; no move begins that would end later (0 = any) */
 	double caution; /* share of what earlier decisions promised that came (benefit.h); 1 = all, or nothing is known */
 	struct conf_decide decide;
+	/* migration's limits; 0 = none, the engine's own, not at all */
+	uint64_t bandwidth_bps;
+	unsigned max_rounds, throttle_max;
 	unsigned max_blackout_ms;
 	struct snap_domain *domains;
 	unsigned n_domains;

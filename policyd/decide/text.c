@@ -40,28 +40,33 @@ static void resize_text(const struct action *a, const struct snap_domain *now, c
 	snprintf(out, size, "%s memory %s%s-> %s", a->domain, was, *was ? " " : "", to);
 }
 
-void action_text(const struct action *a, const struct snap_domain *now, char *out, size_t size)
+static void move_text(const struct action *a, char *out, size_t size)
 {
-	char to[16], bytes[16];
+	char to[16], bytes[16], quiet[48] = "";
 
-	if (a->kind == ACT_SET_VCPUS || a->kind == ACT_SET_MEMORY) {
-		resize_text(a, now, out, size);
-		return;
-	}
 	size_format(a->mem_bytes, to);
 	size_format(a->pred_bytes > 0 && a->pred_bytes < 0x1p63 ? (uint64_t)a->pred_bytes : 0, bytes);
+	if (a->quiet_ms)
+		snprintf(quiet, sizeof(quiet), ", at a quiet moment within %u s", a->quiet_ms / 1000);
 	if (a->kind == ACT_COLD_MOVE)
 		snprintf(out, size, "%s moves cold to %s: %.1f s", a->domain, a->target, a->pred_total_s);
-	else if (a->kind == ACT_TRIM_MOVE)
-		snprintf(out, size, "%s is trimmed to %s and moves live to %s: %.1f s, %.0f ms, %s", a->domain, to,
-			a->target, a->pred_total_s, a->pred_blackout_ms, bytes);
 	else if (a->kind == ACT_WARM_MOVE)
 		snprintf(out, size, "%s%s%s moves warm to %s: %.1f s, %.0f ms, %s", a->domain,
 			a->mem_bytes ? " is trimmed to " : "", a->mem_bytes ? to : "", a->target, a->pred_total_s,
 			a->pred_blackout_ms, bytes);
 	else
-		snprintf(out, size, "%s moves live to %s: %.1f s, %.0f ms, %s", a->domain, a->target, a->pred_total_s,
-			a->pred_blackout_ms, bytes);
+		snprintf(out, size, "%s%s%s%s live to %s: %.1f s, %.0f ms, %s%s%s", a->domain,
+			a->kind == ACT_TRIM_MOVE ? " is trimmed to " : "", a->kind == ACT_TRIM_MOVE ? to : "",
+			a->kind == ACT_TRIM_MOVE ? " and moves" : " moves", a->target, a->pred_total_s,
+			a->pred_blackout_ms, bytes, a->postcopy ? ", by post-copy" : "", quiet);
+}
+
+void action_text(const struct action *a, const struct snap_domain *now, char *out, size_t size)
+{
+	if (a->kind == ACT_SET_VCPUS || a->kind == ACT_SET_MEMORY)
+		resize_text(a, now, out, size);
+	else
+		move_text(a, out, size);
 }
 
 /* Is @name's need, or @name itself, what @about asks for? NULL asks for all. */

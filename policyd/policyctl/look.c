@@ -196,6 +196,8 @@ static void show_policy(const json_t *p)
 		fmt_ms(jnum(p, "quiet_ms"), quiet);
 		printf("  quiet moment waited for, %s at most\n", quiet);
 	}
+	if (json_is_true(json_object_get(p, "postcopy")))
+		printf("  post-copy    allowed where a move would not converge\n");
 	printf("  automation   %s%s%s%s\n", jstr(p, "automation"), jstr(p, "automation_from")[0] ? " (policy " : "",
 		jstr(p, "automation_from"), jstr(p, "automation_from")[0] ? ")" : "");
 }

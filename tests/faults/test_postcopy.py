@@ -157,3 +157,25 @@ def test_between_hosts(env):
             pair.connected()
     wait_for("it to have ended at its target only", lambda: pair.states(web)[src.name] is None and pair.states(web)[dst.name] in ("bound", "inactive"), 60)
     assert not moves.qemus_of(src, web) and not moves.qemus_of(dst, web)
+
+
+def test_by_policy(env):
+    """Two guests that write faster than their link carries: policy moves one of them, by post-copy, for its policy allows that."""
+    settings = dict(host={"capacity": {"vcpus": 2, "memory": "1G", "keep-memory": "0M"}},
+                    migration={"bandwidth": "8M", "max-blackout": "100ms", "throttle-max": 0},
+                    decide={"interval": "1s", "dwell": "2s", "boot-grace": "0s", "sustain-samples": 3, "sustain-window": 5, "move-after": "3s"},
+                    policies=[{"name": "all", "postcopy": "allow"},
+                              {"name": "web", "match": {"domain": "web*"}, "importance": 80, "cpu": {"util-upper": 70, "util-lower": 10, "sample-rate": 1}}])
+    pair = moves.Pair(env, alpha=settings, beta={**settings, "host": {"capacity": {"vcpus": 4, "memory": "1G", "keep-memory": "0M"}}})
+    alpha, beta = pair.hosts
+    names = ("batch1", "web1")
+    for name in names:
+        pair.guest(name, fill="16M", vcpus={"min": 1, "boot": 1, "max": 1 + (name == "web1")})
+        alpha.agent(name).cmd("dirty max")
+    assert "allowed where a move would not converge" in alpha.ctl("show", "web1")
+    wait_for("policy to move one of them", lambda: any(not alpha.domain(n) for n in names), 240)
+    name = next(n for n in names if not alpha.domain(n))
+    entry = next(e for e in alpha.json("history", name)["entries"] if e["kind"] == "migration")
+    print({k: entry["actual"].get(k) for k in ("postcopy_pages", "blackout_ms", "total_ms")}, {k: entry["predicted"][k] for k in ("blackout_ms", "total_s")})
+    assert entry["who"].startswith("policy") and entry["ok"] and entry["actual"]["postcopy_pages"] > 0, entry
+    assert pair.settled_on(name) is beta and int(beta.agent(name).cmd("verify").split()[-1]) > 0

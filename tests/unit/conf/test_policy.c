@@ -196,6 +196,7 @@ static void test_merge_and_order(void **state)
 	p[3].importance = 20;
 	p[4].quiet_ms = 60000;
 	p[3].quiet_ms = 0; /* said, and goes before what comes later */
+	p[4].postcopy = POSTCOPY_ALLOW;
 	policy_for(p, 5, &s, AT(0, 0), &want);
 	assert_int_equal(want.cpu.util_upper, 10);
 	assert_string_equal(want.cpu_from, "d");
@@ -205,6 +206,7 @@ static void test_merge_and_order(void **state)
 	assert_string_equal(want.relocate_from, "b");
 	assert_int_equal(want.importance, 20);
 	assert_int_equal(want.quiet_ms, 0);
+	assert_int_equal(want.postcopy, POSTCOPY_ALLOW);
 	srandom(1);
 	for (unsigned i = 0; i < 500; i++) {
 		unsigned x = (unsigned)random() % 5, y = (unsigned)random() % 5;

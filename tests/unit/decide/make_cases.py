@@ -312,6 +312,16 @@ case("way-warm", "the same, but its policy lets it stand still", [stuck(), dom("
      ["w2 warm-move beta"], ["move w2: warm to beta"], peers=[peer()])
 case("way-warm-not", "it may stand still, but another one need not", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9, policy={"relocate": "warm"}),
      dom("w3", util=70, avail=0.2)], ["w3 live-move beta"], ["move w2: warm to beta"], peers=[peer()])
+case("way-postcopy", "the same, but its policy lets post-copy finish it", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9, policy={"postcopy": "allow"})],
+     ["w2 live-move beta"], [", by post-copy"], peers=[peer()])
+case("way-postcopy-not", "it may, but another one need not", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9, policy={"postcopy": "allow"}),
+     dom("w3", util=70, avail=0.2)], ["w3 live-move beta"], ["move w2: live to beta", "by post-copy"], peers=[peer()])
+case("way-quiet", "its policy lets it wait for a quiet moment: said with the move", [stuck(), dom("w2", util=70, avail=0.2, policy={"quiet_ms": 600_000, "postcopy": "allow"})],
+     ["w2 live-move beta"], [", at a quiet moment within 600 s"], peers=[peer()])
+case("way-bandwidth", "an operator's limit on the bandwidth makes the first one's move long", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=15e6), dom("w3", util=70, avail=0.2, dirty_bps=1e5)],
+     ["w3 live-move beta"], ["it would stand still for"], peers=[peer()], bandwidth_bps=10_000_000)
+case("way-bandwidth-not", "the same without that limit", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=15e6), dom("w3", util=70, avail=0.2, dirty_bps=1e5, policy={"relocate": "never"})],
+     ["w2 live-move beta"], peers=[peer()])
 case("way-cold", "a drained node costs next to nothing: before a small live move", [stuck(), dom("db1", cluster="orders", util=70, cluster_available=3, cluster_min=2,
      policy={"relocate": "cold"}), dom("w2", util=70, avail=0.2)], ["db1 cold-move beta"], peers=[peer()])
 case("way-cold-not", "the same without others that serve: its outage is dearer than a live move", [stuck(), dom("db1", util=70, policy={"relocate": "cold"}),

@@ -139,7 +139,7 @@ static void trimmed_first(void **state)
 static void will_not_converge(void **state)
 {
 	struct predict_in in = a_guest();
-	struct predict_out p;
+	struct predict_out p, q;
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++)
@@ -147,6 +147,11 @@ static void will_not_converge(void **state)
 	predict(&in, &p);
 	assert_false(p.converges || p.fits);
 	assert_true(p.dirty_bps > 500 * MB && p.blackout_ms > 300);
+	in.postcopy = true;
+	predict(&in, &q);
+	assert_true(q.postcopy && q.converges && q.fits && q.blackout_ms < 300 && q.rounds == p.rounds);
+	assert_true(q.bytes == p.bytes && fabs(q.total_s - p.total_s) < 0.001); /* the same is sent, only later */
+	in.postcopy = false;
 	in.path.blackout.by = 0.01; /* no correction makes it fit */
 	predict(&in, &p);
 	assert_false(p.fits);

@@ -60,9 +60,11 @@ static bool is_said(const struct plan *p, const char *what)
 	for (unsigned i = 0; i < p->n_candidates; i++)
 		if (strstr(p->candidates[i].text, what) || strstr(p->candidates[i].why, what))
 			return true;
-	for (unsigned i = 0; i < p->n_actions; i++)
-		if (strstr(p->actions[i].why, what))
+	for (unsigned i = 0; i < p->n_actions; i++) {
+		action_text(&p->actions[i], NULL, line, sizeof(line));
+		if (strstr(p->actions[i].why, what) || strstr(line, what))
 			return true;
+	}
 	return false;
 }
 
