@@ -134,12 +134,20 @@ static void on_timer_look(evutil_socket_t fd, short what, void *arg)
 		look_failed(q);
 }
 
+/* It waits so long from now, at most. */
+static bool wait_until(struct live_quiet *q, unsigned ms)
+{
+	struct timeval until = {ms / 1000, (ms % 1000) * 1000};
+	time_t at = (time_t)((now_wall_ms() + ms) / 1000);
+	struct tm tm;
+
+	strftime(q->until_text, sizeof(q->until_text), "%H:%M:%S", localtime_r(&at, &tm));
+	return !evtimer_add(q->until, &until);
+}
+
 static struct live_quiet *quiet_new(struct live *l)
 {
 	struct live_quiet *q = calloc(1, sizeof(*q));
-	struct timeval until = {l->rq.quiet_ms / 1000, (l->rq.quiet_ms % 1000) * 1000};
-	time_t at = (time_t)((now_wall_ms() + l->rq.quiet_ms) / 1000);
-	struct tm tm;
 
 	if (!q)
 		return NULL;
@@ -150,8 +158,7 @@ static struct live_quiet *quiet_new(struct live *l)
 	q->wait.arg = q;
 	q->look = evtimer_new(l->j->p->base, on_timer_look, q);
 	q->until = evtimer_new(l->j->p->base, on_timer_until, l);
-	strftime(q->until_text, sizeof(q->until_text), "%H:%M:%S", localtime_r(&at, &tm));
-	if (q->look && q->until && !evtimer_add(q->until, &until))
+	if (q->look && q->until && wait_until(q, l->rq.quiet_ms))
 		return q;
 	live_quiet_free(l);
 	return NULL;
@@ -171,6 +178,20 @@ int live_enter_quiet(struct job *j, struct err *e)
 		return err_set(e, ENOMEM, "out of memory");
 	say(q);
 	on_timer_look(-1, 0, q);
+	return 0;
+}
+
+int live_set_quiet(struct job *j, unsigned ms, struct err *e)
+{
+	struct live *l = j->priv;
+
+	if (!l->quiet)
+		return err_set(e, EBUSY, "%s does not wait for a quiet moment%s", j->dom->spec.name,
+			l->quiet_ms ? " any more: its move has begun" : "");
+	if (ms && wait_until(l->quiet, ms))
+		say(l->quiet);
+	else
+		begin(l, "an operator said so");
 	return 0;
 }
 

@@ -34,6 +34,8 @@ int move_start(struct dom *d, const struct move_request *rq, struct job **out, s
 /* Change the limits of the move that is under way; in force at once. -ENOENT: none is; -EBUSY: it is too late, or not a live move, or another host's
  * to change; the sentence says which. */
 int move_set_limits(struct dom *d, const struct move_limits *change, struct err *e);
+/* The move that waits for a quiet moment waits so long from now at most; 0: it begins. -ENOENT, -EBUSY as above, or it does not wait (any more). */
+int move_set_quiet(struct dom *d, unsigned ms, struct err *e);
 
 /* Dry run: every check here and at the target. @done once, with {ok, failures: [{what, why}], method, predicted: {total_s, blackout_ms, bytes},
  * "text"} (borrowed), or NULL and @e when it could not be asked. Nothing is changed, no job is made. */

@@ -262,20 +262,37 @@ int move_start(struct dom *d, const struct move_request *rq, struct job **out, s
 	return cold ? cold_start(d, rq, out, e) : live_start(d, &own, out, e);
 }
 
-int move_set_limits(struct dom *d, const struct move_limits *change, struct err *e)
+/* The live move of @d that is under way from here; NULL with @e. */
+static struct job *live_under_way(const struct dom *d, struct err *e)
 {
 	const char *name = d->spec.name;
 	struct job *j = d->job;
 
+	if (j && j->type->kind == JOB_MIGRATE)
+		return j;
 	if (j && j->type->kind == JOB_INCOMING)
-		return err_set(e, EBUSY, "%s is coming from %s: limits are changed there", name, j->source);
-	if (j && j->type->kind == JOB_COLD_MOVE)
-		return err_set(e, EBUSY, "%s moves cold: such a move has no limits to change", name);
-	if (!j || j->type->kind != JOB_MIGRATE)
-		return err_set(e, ENOENT,
+		err_set(e, EBUSY, "%s is coming from %s: limits are changed there", name, j->source);
+	else if (j && j->type->kind == JOB_COLD_MOVE)
+		err_set(e, EBUSY, "%s moves cold: such a move has no limits to change", name);
+	else
+		err_set(e, ENOENT,
 			"%s is not being moved; limits of moves to come: migration in policyd.cfg, or policyctl migrate's options",
 			name);
-	return live_set_limits(j, change, e);
+	return NULL;
+}
+
+int move_set_limits(struct dom *d, const struct move_limits *change, struct err *e)
+{
+	struct job *j = live_under_way(d, e);
+
+	return j ? live_set_limits(j, change, e) : -e->code;
+}
+
+int move_set_quiet(struct dom *d, unsigned ms, struct err *e)
+{
+	struct job *j = live_under_way(d, e);
+
+	return j ? live_set_quiet(j, ms, e) : -e->code;
 }
 
 void move_keep(struct job *j, bool keep, const char *name_there)

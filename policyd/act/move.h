@@ -62,6 +62,7 @@ int live_start(struct dom *d, const struct move_request *rq, struct job **out, s
 int cold_start(struct dom *d, const struct move_request *rq, struct job **out, struct err *e);
 /* @j is a live move from here (else -EBUSY). */
 int live_set_limits(struct job *j, const struct move_limits *change, struct err *e);
+int live_set_quiet(struct job *j, unsigned ms, struct err *e); /* live_quiet.c */
 /* After a restart: a job that only settles what the journal says. @target: the other host. */
 /* @detail: the operation's, NULL = it is not known. */
 int live_settle(struct dom *d, const char *target, uint64_t epoch, const json_t *detail, struct err *e);

@@ -6,6 +6,7 @@
 
 #include "policyd/act/migrate_job.h"
 #include "policyd/api/control.h"
+#include "policyd/api/format.h"
 
 #define DEADLINE_MAX_MS (30LL * 86400 * 1000)
 
@@ -54,6 +55,17 @@ static bool take_limits(struct creq *r, struct move_limits *out)
 	return false;
 }
 
+/* True: possible; else it is answered. */
+static bool take_quiet(struct creq *r, int64_t ms)
+{
+	if (ms >= 0 && ms <= CONF_QUIET_MAX_MS)
+		return true;
+	creq_fail(r, "usage",
+		"\"quiet_ms\" is how long it may wait for a quiet moment: 0 (not at all) to %d milliseconds",
+		CONF_QUIET_MAX_MS);
+	return false;
+}
+
 static void on_move_checked(void *arg, json_t *result, const struct err *e)
 {
 	if (e->code)
@@ -79,13 +91,7 @@ static void run_migrate(struct creq *r, struct dom *d)
 			NAME_MAX_LEN - 1);
 		return;
 	}
-	if (quiet < 0 || quiet > CONF_QUIET_MAX_MS) {
-		creq_fail(r, "usage",
-			"\"quiet_ms\" is how long it may wait for a quiet moment: 0 (not at all) to %d milliseconds",
-			CONF_QUIET_MAX_MS);
-		return;
-	}
-	if (!take_limits(r, &rq.limits))
+	if (!take_quiet(r, quiet) || !take_limits(r, &rq.limits))
 		return;
 	rq.method = !method ? MOVE_AUTO : *method == 'l' ? MOVE_LIVE : *method == 'w' ? MOVE_WARM : MOVE_COLD;
 	rq.leave_paused = arg_bool(r, "paused");
@@ -111,17 +117,39 @@ static void run_migrate(struct creq *r, struct dom *d)
 	creq_wait(r, j);
 }
 
+/* One that waits for a quiet moment: for how long from now, 0 = it begins. */
+static void set_quiet(struct creq *r, struct dom *d, unsigned ms)
+{
+	char text[96] = "no wait for a quiet moment: it begins", time[24];
+	struct err e = {0};
+
+	if (move_set_quiet(d, ms, &e)) {
+		creq_err(r, &e);
+		return;
+	}
+	fmt_ms(ms, time);
+	if (ms)
+		snprintf(text, sizeof(text), "%s more for a quiet moment", time);
+	cmd_note(r, d->spec.name, "set-migration", text);
+	creq_ok(r, json_pack("{s:s}", "text", text));
+}
+
 static void run_set_migration(struct creq *r, struct dom *d)
 {
+	int64_t quiet = arg_int(r, "quiet_ms", -1);
 	struct move_limits change;
 	char text[160], line[sizeof(text) + NAME_MAX_LEN + 8];
 	struct err e = {0};
 
-	if (!take_limits(r, &change))
+	if (!take_limits(r, &change) || (quiet >= 0 && !take_quiet(r, quiet)))
 		return;
-	if (!move_limits_any(&change)) {
+	if (move_limits_any(&change) == (quiet >= 0)) {
 		creq_fail(r, "usage",
-			"set-migration needs a limit: \"bandwidth_bps\", \"max_blackout_ms\", \"throttle_max_percent\" or \"deadline_ms\"");
+			"set-migration needs either limits (\"bandwidth_bps\", \"max_blackout_ms\", \"throttle_max_percent\" or \"deadline_ms\") or \"quiet_ms\"");
+		return;
+	}
+	if (quiet >= 0) {
+		set_quiet(r, d, (unsigned)quiet);
 		return;
 	}
 	if (move_set_limits(d, &change, &e)) {
@@ -201,8 +229,8 @@ const struct command commands_move[] = {
 		.domain = true,
 		.run = run_set_migration,
 		.args = {{"bandwidth_bps", 'i', false}, {"max_blackout_ms", 'i', false},
-			{"throttle_max_percent", 'i', false}, {"deadline_ms", 'i', false},
-			{"at_deadline", 's', false}}},
+			{"throttle_max_percent", 'i', false}, {"deadline_ms", 'i', false}, {"at_deadline", 's', false},
+			{"quiet_ms", 'i', false}}},
 	{.name = "cancel-operation", .change = true, .domain = true, .run = run_cancel, .args = {{"kind", 's', false}}},
 };
 const unsigned n_commands_move = sizeof(commands_move) / sizeof(commands_move[0]);

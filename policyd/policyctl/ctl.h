@@ -86,5 +86,7 @@ void say_maintenance(const char *host, const json_t *m);
 /* ---- limits.c ---- */
 /* The limits among the options into @args, as docs/control.md has them. 0, or the exit status with the sentence printed. */
 int limits_args(const struct ctl *c, json_t *args);
+/* --quiet-moment 10m; @none: that word as well. */
+int quiet_args(const struct ctl *c, json_t *args, bool none);
 
 #endif

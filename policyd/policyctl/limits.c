@@ -66,14 +66,34 @@ int limits_args(const struct ctl *c, json_t *args)
 	return deadline_args(c, args);
 }
 
+int quiet_args(const struct ctl *c, json_t *args, bool none)
+{
+	const char *quiet = ctl_opt(c, "quiet-moment");
+	uint64_t ms = 0;
+
+	if (!quiet)
+		return 0;
+	if (!(none && !strcmp(quiet, "none")) && (duration_parse(quiet, &ms) || !ms || ms > CONF_QUIET_MAX_MS))
+		return ctl_usage(c, "--quiet-moment %s: how long it may wait for one, such as 10m; an hour at most%s",
+			quiet, none ? "; none: it begins now" : "");
+	json_object_set_new(args, "quiet_ms", json_integer((json_int_t)ms));
+	return 0;
+}
+
 int do_set_migration(struct ctl *c)
 {
 	json_t *r = NULL, *args = json_pack("{s:s}", "domain", c->arg[0]);
 	int rc = limits_args(c, args);
 
+	if (!rc && json_object_size(args) > 1 && ctl_opt(c, "quiet-moment"))
+		rc = ctl_usage(
+			c, "set-migration: --quiet-moment goes alone; change the limits by another set-migration");
+	if (!rc)
+		rc = quiet_args(c, args, true);
 	if (!rc && json_object_size(args) == 1)
 		rc = ctl_usage(c,
-			"set-migration: say what to change: --bandwidth RATE, --max-blackout TIME, --throttle PERCENT, --deadline TIME");
+			"set-migration: say what to change: --bandwidth RATE, --max-blackout TIME, --throttle PERCENT, --deadline TIME, "
+			"--quiet-moment TIME");
 	if (rc) {
 		json_decref(args);
 		return rc;

@@ -145,21 +145,6 @@ static int say_check(const struct ctl *c, const json_t *r)
 	return 0;
 }
 
-/* --quiet-moment 10m */
-static int quiet_args(const struct ctl *c, json_t *args)
-{
-	const char *quiet = ctl_opt(c, "quiet-moment");
-	uint64_t ms = 0;
-
-	if (!quiet)
-		return 0;
-	if (duration_parse(quiet, &ms) || !ms || ms > CONF_QUIET_MAX_MS)
-		return ctl_usage(
-			c, "--quiet-moment %s: how long it may wait for one, such as 10m; an hour at most", quiet);
-	json_object_set_new(args, "quiet_ms", json_integer((json_int_t)ms));
-	return 0;
-}
-
 static json_t *move_args(const struct ctl *c)
 {
 	json_t *args = json_pack("{s:s}", "domain", c->arg[0]);
@@ -216,7 +201,7 @@ int do_migrate(struct ctl *c)
 	if (c->arg[1][0] == ':' || c->arg[1][0] == 0)
 		return ctl_usage(c, "\"%s\" names no host", c->arg[1]);
 	args = move_args(c);
-	rc = quiet_args(c, args);
+	rc = quiet_args(c, args, false);
 	if (!rc)
 		rc = limits_args(c, args);
 	if (rc) {

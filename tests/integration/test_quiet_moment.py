@@ -59,6 +59,11 @@ def test_deadline_and_cancel(env):
     assert pair.whole(web) is alpha and not alpha.worker_pids()
     move = begin(alpha, "--quiet-moment", "10m", web, "beta")
     waiting(alpha, web)
+    said = alpha.refused("set-migration", web, "--quiet-moment", "soon")
+    assert "none: it begins now" in said, said
+    alpha.refused("set-migration", web, "--quiet-moment", "1m", "--throttle", "20")
+    assert "more for a quiet moment" in alpha.ctl("set-migration", web, "--quiet-moment", "20m")
+    assert status(alpha, web)["phase_name"] == "quiet"
     alpha.kill()
     move.communicate(timeout=60)
     alpha.start(debug=True)
@@ -68,11 +73,17 @@ def test_deadline_and_cancel(env):
     done = finish(begin(alpha, "--quiet-moment", "4s", "--max-blackout", "60s", web, "beta"))
     assert done["quiet_ms"] >= 3900, done
     assert pair.whole(web) is beta
+    move = begin(beta, "--quiet-moment", "1h", "--max-blackout", "60s", web, "alpha")
+    waiting(beta, web)
+    assert "it begins" in beta.ctl("set-migration", web, "--quiet-moment", "none")
+    finish(move)
+    assert pair.whole(web) is alpha and "an operator said so" in open(beta.log).read()
+    assert "is not being moved" in alpha.refused("set-migration", web, "--quiet-moment", "none")
     assert "no quiet moment came in time" in open(alpha.log).read()
     # a deadline that is over first: suspended and moved
-    done = finish(begin(beta, "--quiet-moment", "10m", "--deadline", "4s", "--at-deadline", "suspend", web, "alpha"))
-    assert done["method"] == "warm" and done["quiet_ms"] > 0 and "its deadline has come" in open(beta.log).read(), done
-    assert pair.whole(web) is alpha
+    done = finish(begin(alpha, "--quiet-moment", "10m", "--deadline", "4s", "--at-deadline", "suspend", web, "beta"))
+    assert done["method"] == "warm" and done["quiet_ms"] > 0 and "its deadline has come" in open(alpha.log).read(), done
+    assert pair.whole(web) is beta
 
 
 def busy_pair(env, quiet):
