@@ -146,6 +146,7 @@ static void take_progress(struct incoming *in, const json_t *line)
 	struct job_progress *pr = &in->j->progress;
 	double percent = json_number_value(json_object_get(line, "percent"));
 
+	pr->text[0] = 0;
 	pr->percent = percent < 0 ? 0 : percent > 100 ? 100 : (unsigned)percent;
 	json_decref(pr->extra);
 	pr->extra = json_copy((json_t *)line);
@@ -191,17 +192,23 @@ static void on_worker_event(void *arg, struct worker *w, const char *event, cons
 	}
 }
 
+static void say_waits(struct incoming *in)
+{
+	snprintf(in->j->progress.text, sizeof(in->j->progress.text), "waits for %s, which has some of its memory",
+		in->from);
+	job_progressed(in->j);
+}
+
 static void postcopy_again(struct incoming *in, const struct err *why)
 {
 	struct dom *d = in->j->dom;
 
-	snprintf(in->j->progress.text, sizeof(in->j->progress.text), "waits for %s, which has some of its memory",
-		in->from);
 	if (strcmp(d->last_error, why->msg) != 0)
-		plog(d->p, "%s: %s (if %s's memory of it is lost for good: end process %d, then start it anew)",
-			d->spec.name, why->msg, in->from, (int)d->launched.pid);
+		plog(d->p,
+			"%s: %s (if %s's memory of it is lost for good: policyctl stop --force %s, then start it anew)",
+			d->spec.name, why->msg, in->from, d->spec.name);
 	snprintf(d->last_error, sizeof(d->last_error), "%s", why->msg);
-	job_progressed(in->j);
+	say_waits(in);
 	incoming_timer(in, INCOMING_AGAIN_MS);
 }
 
@@ -272,6 +279,8 @@ static int enter_postcopy(struct job *j, struct err *e)
 				"leave_paused", in->paused, "was_paused", in->paused, "resume", 1));
 	if (worker_start(&wc, &in->w, &bad) < 0)
 		postcopy_again(in, &bad);
+	else
+		say_waits(in); /* until it tells of progress */
 	return 0;
 }
 
@@ -344,13 +353,19 @@ static void incoming_on_exit(struct job *j)
 		worker_kill(in->w);
 }
 
+bool incoming_in_postcopy(const struct job *j)
+{
+	return j->type->kind == JOB_INCOMING && j->phase == IN_POSTCOPY;
+}
+
 #define NO_CANCEL "it is cancelled at its source host"
+#define NO_CANCEL_POSTCOPY "its guest runs here already, and waits for memory that is at its source host"
 static const struct job_phase incoming_phases[IN_COUNT] = {
 	[IN_LAUNCH] = {"prepare", enter_launch, NULL, NO_CANCEL},
 	[IN_LISTEN] = {"listen", enter_listen, NULL, NO_CANCEL},
 	[IN_RECEIVE] = {"receive", enter_receive, NULL, NO_CANCEL},
 	[IN_SETTLE] = {"settle", incoming_enter_settle, NULL, NO_CANCEL},
-	[IN_POSTCOPY] = {"postcopy", enter_postcopy, NULL, NO_CANCEL},
+	[IN_POSTCOPY] = {"postcopy", enter_postcopy, NULL, NO_CANCEL_POSTCOPY},
 	[IN_ACTIVATE] = {"activate", incoming_enter_activate, NULL, NO_CANCEL},
 };
 
@@ -371,7 +386,7 @@ static const struct job_phase settle_phases[IN_COUNT] = {
 	[IN_LISTEN] = {"settle", incoming_enter_settle, NULL, NO_CANCEL},
 	[IN_RECEIVE] = {"settle", incoming_enter_settle, NULL, NO_CANCEL},
 	[IN_SETTLE] = {"settle", incoming_enter_settle, NULL, NO_CANCEL},
-	[IN_POSTCOPY] = {"postcopy", enter_postcopy, NULL, NO_CANCEL},
+	[IN_POSTCOPY] = {"postcopy", enter_postcopy, NULL, NO_CANCEL_POSTCOPY},
 	[IN_ACTIVATE] = {"activate", incoming_enter_activate, NULL, NO_CANCEL},
 };
 

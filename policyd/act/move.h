@@ -60,6 +60,8 @@ void move_note_try(struct job *j, const struct err *e);
 /* ---- move_live.c, move_cold.c ---- */
 int live_start(struct dom *d, const struct move_request *rq, struct job **out, struct err *e);
 int cold_start(struct dom *d, const struct move_request *rq, struct job **out, struct err *e);
+/* Does its guest run here with some of its memory still at the source? It may be ended like any guest, nothing else. incoming.c */
+bool incoming_in_postcopy(const struct job *j);
 /* @j is a live move from here (else -EBUSY). */
 int live_set_limits(struct job *j, const struct move_limits *change, struct err *e);
 int live_set_quiet(struct job *j, unsigned ms, struct err *e); /* live_quiet.c */

@@ -177,7 +177,7 @@ static void send_rest(struct resolve *r, const json_t *answer)
 
 	if (!r->d->launched.pid) {
 		snprintf(why, sizeof(why),
-			"the guest runs at %s, but the rest of its memory was here and is lost with its QEMU: end its QEMU there, and start it anew",
+			"the guest runs at %s, but the rest of its memory was here and is lost with its QEMU: end it there (policyctl stop --force), and start it anew",
 			r->target);
 		again_later(r, step_ask, true, why);
 		return;

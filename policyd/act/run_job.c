@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "policyd/act/lifecycle.h"
+#include "policyd/act/move.h"
 #include "policyd/act/power_button.h"
 
 #define BOOT_TIMEOUT_MS 60000 /* for QEMU to answer; the guest's own boot is not waited for */
@@ -313,6 +314,18 @@ int stop_job(struct dom *d, bool force, unsigned timeout_ms, const struct origin
 		return -EBUSY;
 	if (force && d->job && d->job->type == &stop_type) { /* a patient stop is on: it becomes this one */
 		((struct run_priv *)d->job->priv)->force = true;
+		dom_kill(d);
+		*out = d->job;
+		return 0;
+	}
+	if (d->job && incoming_in_postcopy(d->job)) {
+		if (!force)
+			return err_set(e, EBUSY,
+				"%s runs here, but some of its memory is still at %s: wait for it; if it is lost for good: policyctl stop --force %s, then "
+				"start it anew",
+				d->spec.name, d->job->source, d->spec.name);
+		plog(d->p, "%s: is ended by force; what %s still has of its memory is of no use any more", d->spec.name,
+			d->job->source);
 		dom_kill(d);
 		*out = d->job;
 		return 0;

@@ -100,6 +100,9 @@ static int list_status(struct ctl *c)
 			dash(jstr(o, "target")[0] ? jstr(o, "target") : jstr(o, "source")));
 	}
 	table_print(&t, stdout);
+	json_array_foreach(json_object_get(r, "operations"), i, o)
+		if (jstr(o, "text")[0])
+			printf("%s: %s\n", jstr(o, "domain"), jstr(o, "text"));
 	json_array_foreach(json_object_get(r, "immovable"), i, o)
 		printf("%s cannot be moved: %s\n", jstr(o, "domain"), jstr(o, "why"));
 	table_fini(&t);
@@ -258,8 +261,9 @@ static void show_running(const json_t *r)
 		putchar('\n');
 	}
 	if (json_is_object(op))
-		printf("  operation    %s, phase %.0f %s, %.0f %%, by %s\n", jstr(op, "operation"), jnum(op, "phase"),
-			jstr(op, "phase_name"), jnum(op, "percent"), jstr(op, "who"));
+		printf("  operation    %s, phase %.0f %s, %.0f %%, by %s%s%s\n", jstr(op, "operation"), jnum(op, "phase"),
+			jstr(op, "phase_name"), jnum(op, "percent"), jstr(op, "who"), jstr(op, "text")[0] ? ": " : "",
+			jstr(op, "text"));
 }
 
 static void show_kept(const json_t *k)

@@ -159,6 +159,37 @@ def test_between_hosts(env):
     assert not moves.qemus_of(src, web) and not moves.qemus_of(dst, web)
 
 
+def test_source_lost(env):
+    """The source host dies for good in the middle: the guest waits at the target, an operator ends it there by force and starts it anew; the source,
+    back after all, does not run it."""
+    pair = moves.Pair(env)
+    alpha, beta = pair.hosts
+    web = pair.guest(fill="1M")
+    alpha.agent(web).cmd("fill 16M rand")
+    alpha.agent(web).cmd("dirty max")
+    move, _ = under_way(pair, alpha, beta, web)
+    wait_for("beta to know that it runs there", lambda: "postcopy" in beta.ctl("list", "-o", "status"), 60)
+    said = beta.refused("stop", web)
+    assert "some of its memory is still at alpha" in said and "stop --force " + web in said, said
+    said = beta.refused("cancel", web)
+    assert "runs here already" in said, said
+    dead = [*alpha.worker_pids(), *moves.qemus_of(alpha, web)]
+    alpha.kill()
+    for pid in dead:
+        os.kill(pid, signal.SIGKILL)
+    move.communicate(timeout=60)
+    wait_for("beta to wait for alpha", lambda: "waits for alpha" in beta.ctl("list", "-o", "status"), 60)
+    print(beta.ctl("list", "-o", "status"), beta.ctl("stop", "--force", web))
+    wait_for("it to have ended", lambda: (beta.domain(web) or {}).get("state") in ("bound", "inactive") and not moves.qemus_of(beta, web), 60)
+    follow = beta.heartbeats(web)
+    beta.ctl("start", web)
+    follow.wait_ready()
+    alpha.start(debug=True)
+    pair.connected()
+    wait_for("alpha to have settled", lambda: alpha.json("version")["settled"] and not alpha.domain(web), 90)
+    assert not moves.qemus_of(alpha, web) and beta.domain(web)["state"] == "active"
+
+
 def test_by_policy(env):
     """Two guests that write faster than their link carries: policy moves one of them, by post-copy, for its policy allows that."""
     settings = dict(host={"capacity": {"vcpus": 2, "memory": "1G", "keep-memory": "0M"}},

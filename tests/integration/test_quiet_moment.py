@@ -12,6 +12,7 @@ def waiting(host, name):
     now = status(host, name)
     print(now["text"])
     assert now["phase_name"] == "quiet" and "waits for a quiet moment until" in now["text"], now
+    assert "waits for a quiet moment until" in host.ctl("list", "-o", "status") and "waits for a quiet moment until" in host.ctl("show", name)
     return now
 
 
