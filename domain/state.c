@@ -97,6 +97,11 @@ int domain_state_step(enum domain_state *state, enum domain_event ev, struct err
 	return 0;
 }
 
+bool domain_state_runs(enum domain_state s)
+{
+	return s != DOM_INACTIVE && s != DOM_BOUND;
+}
+
 void domain_flags_text(const struct domain_flags *f, char out[7])
 {
 	memcpy(out, "------", 7);

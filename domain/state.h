@@ -44,6 +44,8 @@ struct domain_flags {    /* the FLAGS column, six characters, '-' where not set;
 };
 
 const char *domain_state_name(enum domain_state s); /* "inactive", ... */
+/* Has it a QEMU, or is one about to be or to go? Neither inactive nor bound. */
+bool domain_state_runs(enum domain_state s);
 int domain_state_parse(const char *name, enum domain_state *out);
 const char *domain_event_name(enum domain_event ev);
 

@@ -233,7 +233,7 @@ static unsigned running(const struct policyd *p)
 	unsigned n = 0;
 
 	TAILQ_FOREACH(d, &p->doms, link)
-		n += d->job || (!d->gone && d->state != DOM_INACTIVE && d->state != DOM_BOUND);
+		n += d->job || (!d->gone && domain_state_runs(d->state));
 	return n;
 }
 

@@ -207,7 +207,7 @@ static int refuse_at_once(struct dom *d, const struct move_request *rq, bool col
 			domain_state_name(d->state));
 	if (!cold && !d->qmp_up)
 		return err_set(e, EAGAIN, "%s: its QEMU does not answer just now; try again in a moment", name);
-	if (cold && !is_running(d) && d->state != DOM_INACTIVE && d->state != DOM_BOUND)
+	if (cold && !is_running(d) && domain_state_runs(d->state))
 		return err_set(e, EBUSY, "%s is %s; try again when that is over", name, domain_state_name(d->state));
 	if (rq->quiet_ms && (cold || rq->method == MOVE_WARM))
 		return err_set(e, EINVAL,

@@ -11,51 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policyd/act/hooks.h"
-#include "policyd/act/move.h"
-#include "policyd/act/power_button.h"
-#include "policyd/cluster/claim.h"
+#include "policyd/act/cold_int.h"
 
 #define ADOPT_TIMEOUT_MS 90000
 #define ASK_AGAIN_MS 1000
-#define HOOK_AGAIN_MS 5000
-#define STOP_DEFAULT_MS 90000
 #define BACK_MS 60000
 
-enum {
-	PC_CHECKS,
-	PC_CLAIM,
-	PC_DRAIN,
-	PC_CHECK,
-	PC_STOP,
-	PC_ADOPT,
-	PC_ASK,
-	PC_REJOIN,
-	PC_BACK,
-	PC_REJOIN_HERE,
-	PC_COUNT
-};
-
-struct cold {
-	struct job *j; /* NULL: ended */
-	unsigned refs;
-	struct move_request rq;
-	uint64_t epoch;
-	bool was_running, was_bound, drained, forced, restart;
-	unsigned presses; /* of the power button */
-	bool stopping; /* durable before the first press of the power button: a restart must expect the guest to go down */
-	char not_now[ERR_MSG_MAX]; /* what a hook said last */
-	struct admit_request ar;   /* as it was before it was shut down */
-	struct move_checks *checks;
-	struct claim *claim;
-	struct hook *hook;
-	struct peer_call *call;
-	struct event *timer;
-	int64_t deadline_ms, stop_ms; /* interval clock */
-	struct err why, rejoin_why;
-};
-
-static void cold_unref(struct cold *c)
+void cold_unref(struct cold *c)
 {
 	if (--c->refs)
 		return;
@@ -77,20 +39,20 @@ static void cold_fini(struct job *j, const struct err *e)
 	cold_unref(c);
 }
 
-static void timer_ms(struct cold *c, unsigned ms)
+void cold_timer_ms(struct cold *c, unsigned ms)
 {
 	struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
 
 	evtimer_add(c->timer, &tv);
 }
 
-static void because(struct cold *c, const struct err *e)
+void cold_because(struct cold *c, const struct err *e)
 {
 	if (!c->why.code)
 		c->why = *e;
 }
 
-static const struct conf_cluster_def *cluster_of(const struct dom *d)
+const struct conf_cluster_def *cold_cluster(const struct dom *d)
 {
 	for (unsigned i = 0; i < d->p->conf->n_clusters; i++)
 		if (d->spec.cluster[0] && !strcmp(d->p->conf->clusters[i].name, d->spec.cluster))
@@ -98,8 +60,7 @@ static const struct conf_cluster_def *cluster_of(const struct dom *d)
 	return NULL;
 }
 
-/* What a restart needs. */
-static json_t *cold_detail(const struct cold *c, const char *host)
+json_t *cold_detail(const struct cold *c, const char *host)
 {
 	return json_pack("{s:s, s:I, s:b, s:b, s:b, s:s}", "host", host, "epoch", (json_int_t)c->epoch, "running",
 		c->was_running, "stopping", c->stopping, "keep", c->rq.keep, "name", c->rq.name);
@@ -107,7 +68,7 @@ static json_t *cold_detail(const struct cold *c, const char *host)
 
 /* ---- the two ends ------------------------------------------------------------------------------------------------------------ */
 
-static void end_moved(struct cold *c)
+void cold_end_moved(struct cold *c)
 {
 	struct job *j = c->j;
 	struct policyd *p = j->p;
@@ -128,7 +89,7 @@ static void end_moved(struct cold *c)
 	cluster_report_now(p);
 }
 
-static void end_stayed(struct cold *c)
+void cold_end_stayed(struct cold *c)
 {
 	struct job *j = c->j;
 	struct dom *d = j->dom;
@@ -148,16 +109,15 @@ static void end_stayed(struct cold *c)
 	cluster_report_now(d->p); /* it serves again */
 }
 
-/* Undo what was done so far, and end. */
-static void stay(struct cold *c, const struct err *why)
+void cold_stay(struct cold *c, const struct err *why)
 {
-	because(c, why);
+	cold_because(c, why);
 	if (c->was_running && !c->j->dom->launched.pid)
 		job_goto(c->j, PC_BACK);
 	else if (c->drained)
 		job_goto(c->j, PC_REJOIN_HERE);
 	else
-		end_stayed(c);
+		cold_end_stayed(c);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------------------------------- */
@@ -188,303 +148,6 @@ static int enter_checks(struct job *j, struct err *e)
 	return c->checks ? 0 : err_set(e, ENOMEM, "out of memory");
 }
 
-/* ---- claim --------------------------------------------------------------------------------------------------------------------- */
-
-/* Enough nodes stay without this one, and without those (@leaving, uuids, may be NULL) that others are known to take away. */
-static bool may_go_now(struct cold *c, const json_t *leaving, struct err *e)
-{
-	struct admit_failures f = {0};
-	char text[380];
-
-	if (c->j->dom->spec.cluster[0])
-		move_check_cluster(c->j->dom, leaving, &f);
-	if (!f.n)
-		return true;
-	admit_text(&f, text, sizeof(text));
-	err_set(e, EAGAIN, "%s", text);
-	return false;
-}
-
-static void on_claimed(void *arg, const json_t *leaving, const struct err *e)
-{
-	struct cold *c = arg;
-	struct err why = *e;
-
-	c->claim = NULL;
-	if (e->code || !may_go_now(c, leaving, &why))
-		stay(c, &why);
-	else
-		job_next(c->j);
-}
-
-/* From here on it counts as leaving (cluster_leaving_json). */
-static int enter_claim(struct job *j, struct err *e)
-{
-	struct cold *c = j->priv;
-
-	if (!c->was_running || !cluster_of(j->dom)) {
-		job_next(j);
-		return 0;
-	}
-	c->claim = claim_start(j->p, on_claimed, c);
-	return c->claim ? 0 : err_set(e, ENOMEM, "out of memory");
-}
-
-static void cancel_claim(struct job *j)
-{
-	struct cold *c = j->priv;
-	struct err e;
-
-	err_set(&e, ECANCELED, "cancelled");
-	claim_cancel(c->claim);
-	c->claim = NULL;
-	stay(c, &e);
-}
-
-/* ---- hooks ----------------------------------------------------------------------------------------------------------------------- */
-
-static const char *hook_path(const struct cold *c, const char **name_out)
-{
-	static const char *const names[PC_COUNT] = {
-		[PC_DRAIN] = "drain", [PC_CHECK] = "check", [PC_REJOIN] = "rejoin", [PC_REJOIN_HERE] = "rejoin"};
-	const struct conf_cluster_def *def = cluster_of(c->j->dom);
-
-	*name_out = names[c->j->phase];
-	if (!def)
-		return "";
-	return c->j->phase == PC_DRAIN ? def->drain : c->j->phase == PC_CHECK ? def->check : def->rejoin;
-}
-
-/* "Not now" is recorded once, not each time that it is asked again. */
-static bool said_before(struct cold *c, const struct err *e)
-{
-	bool same = e->code == EAGAIN && !strcmp(c->not_now, e->msg);
-
-	snprintf(c->not_now, sizeof(c->not_now), "%s", e->code == EAGAIN ? e->msg : "");
-	return same;
-}
-
-static void record_hook(struct cold *c, const char *output, const struct err *e)
-{
-	struct dom *d = c->j->dom;
-	char text[HOOK_OUTPUT_MAX + 64];
-	struct store_event ev = {.domain = d->spec.name,
-		.kind = "hook",
-		.who = "policyd",
-		.text = text,
-		.ok = !e->code,
-		.error = e->code ? e->msg : NULL};
-	const char *name;
-	size_t n;
-
-	if (said_before(c, e))
-		return;
-	hook_path(c, &name);
-	n = (size_t)snprintf(text, sizeof(text), "%s hook: %s", name, output && *output ? output : "no output");
-	while (text[n - 1] == '\n')
-		text[--n] = 0;
-	store_history_add(d->p->store, &ev);
-}
-
-static void hook_over(struct cold *c, const struct err *e);
-
-static void on_hook_done(void *arg, const char *output, const struct err *e)
-{
-	struct cold *c = arg;
-
-	c->hook = NULL;
-	record_hook(c, output, e);
-	if (e->code == EAGAIN && now_mono_ms() + HOOK_AGAIN_MS < c->deadline_ms && !c->j->cancel_asked) {
-		snprintf(c->j->progress.text, sizeof(c->j->progress.text), "%.150s", e->msg);
-		job_progressed(c->j);
-		timer_ms(c, HOOK_AGAIN_MS);
-		return;
-	}
-	hook_over(c, e);
-}
-
-static void hook_over(struct cold *c, const struct err *e)
-{
-	struct err why;
-
-	c->j->progress.text[0] = 0;
-	switch (c->j->phase) {
-	case PC_DRAIN:
-	case PC_CHECK:
-		c->drained = true; /* even a drain that failed may have done half of it */
-		if (e->code)
-			stay(c, e);
-		else if (c->j->cancel_asked)
-			stay(c, (err_set(&why, ECANCELED, "cancelled"), &why));
-		else
-			job_next(c->j);
-		return;
-	case PC_REJOIN:
-		c->rejoin_why = *e;
-		end_moved(c);
-		return;
-	default:
-		if (e->code)
-			plog(c->j->p, "%s: %s", c->j->dom->spec.name, e->msg);
-		end_stayed(c);
-	}
-}
-
-static int run_hook(struct cold *c)
-{
-	struct dom *d = c->j->dom;
-	int64_t left_ms = c->deadline_ms - now_mono_ms();
-	const char *here = d->p->conf->host.host_name, *name, *path = hook_path(c, &name);
-	struct hook_conf hc = {.p = d->p,
-		.path = path,
-		.name = name,
-		.domain = d->spec.name,
-		.uuid = d->spec.uuid,
-		.cluster = d->spec.cluster,
-		.source = here,
-		.target = c->j->target,
-		.timeout_ms = left_ms > 1 ? (unsigned)left_ms : 1};
-	struct err e = {0};
-
-	if (path[0] && hook_run(&hc, on_hook_done, c, &c->hook, &e) == 0)
-		return 0;
-	if (path[0])
-		record_hook(c, NULL, &e);
-	hook_over(c, &e);
-	return 0;
-}
-
-static int enter_hook(struct job *j, struct err *e)
-{
-	struct cold *c = j->priv;
-	const struct conf_cluster_def *def = cluster_of(j->dom);
-
-	(void)e;
-	if ((j->phase == PC_DRAIN || j->phase == PC_CHECK) && (!c->was_running || !def)) {
-		job_next(j);
-		return 0;
-	}
-	c->deadline_ms = now_mono_ms() + (def ? def->timeout_ms : 0);
-	c->not_now[0] = 0;
-	return run_hook(c);
-}
-
-static void cancel_hook(struct job *j)
-{
-	struct cold *c = j->priv;
-	struct err e;
-
-	err_set(&e, ECANCELED, "cancelled");
-	hook_cancel(c->hook);
-	c->hook = NULL;
-	evtimer_del(c->timer);
-	c->drained = true;
-	stay(c, &e);
-}
-
-/* ---- stop --------------------------------------------------------------------------------------------------------------------------- */
-
-static void press_button(struct cold *c)
-{
-	struct dom *d = c->j->dom;
-	struct err e;
-
-	if (now_mono_ms() >= c->deadline_ms && c->restart) {
-		dom_step(d, DEV_RUNNING, NULL); /* it does not move, so nothing is forced */
-		stay(c, &c->why);
-		return;
-	}
-	if (now_mono_ms() >= c->deadline_ms) {
-		plog(d->p, "%s: its guest did not heed the power button; last resort: QEMU is ended", d->spec.name);
-		c->forced = true;
-		dom_kill(d);
-		return;
-	}
-	power_button_press(d, &c->presses, &e);
-	timer_ms(c, POWER_BUTTON_AGAIN_MS);
-}
-
-static void begin_stop(struct cold *c)
-{
-	const struct conf_cluster_def *def = cluster_of(c->j->dom);
-	struct err e;
-
-	if (dom_step(c->j->dom, DEV_STOP, &e) < 0) {
-		stay(c, &e);
-		return;
-	}
-	c->stop_ms = now_mono_ms();
-	c->deadline_ms = c->stop_ms + (def && def->timeout_ms ? def->timeout_ms : STOP_DEFAULT_MS);
-	press_button(c);
-}
-
-static void on_stop_recorded(void *arg, const struct err *e)
-{
-	struct cold *c = arg;
-
-	if (!c->j) {
-		cold_unref(c);
-		return;
-	}
-	c->refs--;
-	if (c->j->phase != PC_STOP)
-		return; /* its guest ended by itself meanwhile */
-	if (e->code)
-		stay(c, e);
-	else
-		begin_stop(c);
-}
-
-static int enter_stop(struct job *j, struct err *e)
-{
-	struct cold *c = j->priv;
-	json_t *detail;
-
-	c->stop_ms = now_mono_ms();
-	if (!c->was_running) {
-		job_next(j);
-	} else if (c->stopping) { /* after a restart: it goes down, and is started here again */
-		begin_stop(c);
-	} else if (!may_go_now(c, NULL, e)) { /* in hooks that took their time another node may have gone */
-		stay(c, e);
-	} else {
-		c->stopping = true;
-		c->refs++;
-		detail = cold_detail(c, j->target);
-		store_op_detail(j->p->store, j->id, detail, on_stop_recorded, c);
-		json_decref(detail);
-	}
-	return 0;
-}
-
-static void cold_on_exit(struct job *j)
-{
-	struct cold *c = j->priv;
-	struct err e;
-
-	evtimer_del(c->timer);
-	dom_ended(j->dom, false, NULL);
-	if (j->ended)
-		return;
-	if (j->phase == PC_STOP && c->restart) {
-		stay(c, &c->why);
-	} else if (j->phase == PC_STOP) {
-		job_next(j);
-	} else if (j->phase == PC_BACK) {
-		err_set(&e, ECHILD, "QEMU ended while it was started here again");
-		because(c, &e);
-		end_stayed(c);
-	} else if (j->phase < PC_STOP) {
-		err_set(&e, ESRCH, "its guest ended during the move");
-		move_checks_cancel(c->checks);
-		c->checks = NULL;
-		claim_cancel(c->claim);
-		c->claim = NULL;
-		because(c, &e);
-		end_stayed(c);
-	}
-}
-
 /* ---- adopt, ask ----------------------------------------------------------------------------------------------------------------------- */
 
 static void moved_there(struct cold *c)
@@ -494,7 +157,7 @@ static void moved_there(struct cold *c)
 	if (c->was_running)
 		job_goto(c->j, PC_REJOIN);
 	else
-		end_moved(c);
+		cold_end_moved(c);
 }
 
 static void on_answer_adopt(void *arg, const json_t *answer, const struct err *e)
@@ -507,7 +170,7 @@ static void on_answer_adopt(void *arg, const json_t *answer, const struct err *e
 		moved_there(c);
 		return;
 	}
-	because(c, e);
+	cold_because(c, e);
 	job_goto(c->j, PC_ASK); /* whatever went wrong: its word decides */
 }
 
@@ -525,7 +188,7 @@ static void on_epoch_durable(void *arg, const struct err *e)
 	c->refs--;
 	d = c->j->dom;
 	if (bad.code) {
-		stay(c, &bad);
+		cold_stay(c, &bad);
 		return;
 	}
 	c->ar.time_ms = now_wall_ms(); /* hooks may have taken minutes */
@@ -539,7 +202,7 @@ static void on_epoch_durable(void *arg, const struct err *e)
 			json_pack("{s:s, s:I, s:s}", "reason", d->hold.reason, "until_ms", (json_int_t)d->hold.until_ms,
 				"by", d->hold.by));
 	if (cluster_call(d->p, c->j->target, "adopt", args, ADOPT_TIMEOUT_MS, on_answer_adopt, c, &c->call, &bad) < 0)
-		stay(c, &bad); /* it was not even sent */
+		cold_stay(c, &bad); /* it was not even sent */
 }
 
 static int enter_adopt(struct job *j, struct err *e)
@@ -563,7 +226,7 @@ static void on_answer_query(void *arg, const json_t *answer, const struct err *e
 		moved_there(c);
 	} else if (!e->code && state && !strcmp(state, "none")) {
 		d->doubt_peer[0] = 0;
-		stay(c, &c->why);
+		cold_stay(c, &c->why);
 	} else {
 		snprintf(d->doubt_peer, sizeof(d->doubt_peer), "%s", c->j->target);
 		snprintf(d->last_error, sizeof(d->last_error),
@@ -571,7 +234,7 @@ static void on_answer_query(void *arg, const json_t *answer, const struct err *e
 			c->j->target, e->code ? e->msg : "it gave no clear answer");
 		snprintf(c->j->progress.text, sizeof(c->j->progress.text), "%.150s", d->last_error);
 		job_progressed(c->j);
-		timer_ms(c, ASK_AGAIN_MS);
+		cold_timer_ms(c, ASK_AGAIN_MS);
 	}
 }
 
@@ -608,10 +271,10 @@ static int enter_back(struct job *j, struct err *e)
 		plog(d->p, "%s: cannot be started here again: %s", d->spec.name, bad.msg);
 		if (d->state == DOM_STARTING)
 			dom_ended(d, true, bad.msg);
-		end_stayed(c);
+		cold_end_stayed(c);
 		return 0;
 	}
-	timer_ms(c, BACK_MS);
+	cold_timer_ms(c, BACK_MS);
 	return 0;
 }
 
@@ -637,7 +300,7 @@ static void on_timer_cold(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	switch (c->j->phase) {
 	case PC_STOP:
-		press_button(c);
+		cold_press(c);
 		return;
 	case PC_ASK:
 		job_goto(c->j, PC_ASK);
@@ -647,21 +310,22 @@ static void on_timer_cold(evutil_socket_t fd, short what, void *arg)
 		dom_kill(c->j->dom);
 		return;
 	default:
-		run_hook(c);
+		cold_run_hook(c);
 	}
 }
 
 static const struct job_phase cold_phases[PC_COUNT] = {
 	[PC_CHECKS] = {"checks", enter_checks, NULL, NULL},
-	[PC_CLAIM] = {"claim", enter_claim, cancel_claim, NULL},
-	[PC_DRAIN] = {"drain", enter_hook, cancel_hook, NULL},
-	[PC_CHECK] = {"cluster check", enter_hook, cancel_hook, NULL},
-	[PC_STOP] = {"stop", enter_stop, NULL, "its guest is being shut down; it is started again where the move ends"},
+	[PC_CLAIM] = {"claim", cold_enter_claim, cold_cancel_claim, NULL},
+	[PC_DRAIN] = {"drain", cold_enter_hook, cold_cancel_hook, NULL},
+	[PC_CHECK] = {"cluster check", cold_enter_hook, cold_cancel_hook, NULL},
+	[PC_STOP] = {"stop", cold_enter_stop, NULL,
+		"its guest is being shut down; it is started again where the move ends"},
 	[PC_ADOPT] = {"adopt", enter_adopt, NULL, "the target is taking it"},
 	[PC_ASK] = {"ask", enter_ask, NULL, "only the target can say whether it has it"},
-	[PC_REJOIN] = {"rejoin", enter_hook, NULL, "it has moved already"},
+	[PC_REJOIN] = {"rejoin", cold_enter_hook, NULL, "it has moved already"},
 	[PC_BACK] = {"start again", enter_back, NULL, "it is being started here again"},
-	[PC_REJOIN_HERE] = {"rejoin here", enter_hook, NULL, "it is being put back into its cluster"},
+	[PC_REJOIN_HERE] = {"rejoin here", cold_enter_hook, NULL, "it is being put back into its cluster"},
 };
 
 /* As operators count them: the claim is one of the checks. */
@@ -685,8 +349,8 @@ static int enter_settle(struct job *j, struct err *e)
 	if (j->dom->launched.pid && c->stopping) {
 		job_goto(j, PC_STOP);
 	} else if (j->dom->launched.pid) {
-		c->drained = cluster_of(j->dom) != NULL;
-		stay(c, &c->why);
+		c->drained = cold_cluster(j->dom) != NULL;
+		cold_stay(c, &c->why);
 	} else {
 		job_goto(j, PC_ASK);
 	}
@@ -695,15 +359,15 @@ static int enter_settle(struct job *j, struct err *e)
 
 static const struct job_phase cold_settle_phases[PC_COUNT] = {
 	[PC_CHECKS] = {"settle", enter_settle, NULL, "policyd is settling what was interrupted"},
-	[PC_CLAIM] = {"claim", enter_claim, cancel_claim, NULL},
-	[PC_DRAIN] = {"drain", enter_hook, NULL, NULL},
-	[PC_CHECK] = {"cluster check", enter_hook, NULL, NULL},
-	[PC_STOP] = {"stop", enter_stop, NULL, NULL},
+	[PC_CLAIM] = {"claim", cold_enter_claim, cold_cancel_claim, NULL},
+	[PC_DRAIN] = {"drain", cold_enter_hook, NULL, NULL},
+	[PC_CHECK] = {"cluster check", cold_enter_hook, NULL, NULL},
+	[PC_STOP] = {"stop", cold_enter_stop, NULL, NULL},
 	[PC_ADOPT] = {"adopt", enter_adopt, NULL, NULL},
 	[PC_ASK] = {"ask", enter_ask, NULL, "only the target can say whether it has it"},
-	[PC_REJOIN] = {"rejoin", enter_hook, NULL, "it has moved already"},
+	[PC_REJOIN] = {"rejoin", cold_enter_hook, NULL, "it has moved already"},
 	[PC_BACK] = {"start again", enter_back, NULL, "it is being started here again"},
-	[PC_REJOIN_HERE] = {"rejoin here", enter_hook, NULL, "it is being put back into its cluster"},
+	[PC_REJOIN_HERE] = {"rejoin here", cold_enter_hook, NULL, "it is being put back into its cluster"},
 };
 
 static const struct job_type cold_settle_type = {.kind = JOB_COLD_MOVE,

@@ -227,7 +227,7 @@ static const struct job_type start_type = {
 
 int start_job(struct dom *d, const struct origin *o, struct job **out, struct err *e)
 {
-	if (!d->job && d->state != DOM_INACTIVE && d->state != DOM_BOUND)
+	if (!d->job && domain_state_runs(d->state))
 		return err_set(e, EALREADY, "%s is %s already", d->spec.name, domain_state_name(d->state));
 	if (doubt_check(d, e))
 		return -EBUSY;

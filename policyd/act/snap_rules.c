@@ -38,11 +38,6 @@ static void add(struct filling *f, const char *domain, const char *host)
 	snprintf(r->members[r->n_members++].host, NAME_MAX_LEN, "%s", host);
 }
 
-static bool runs(enum domain_state state)
-{
-	return state != DOM_INACTIVE && state != DOM_BOUND;
-}
-
 static void add_here(struct policyd *p, struct filling *f)
 {
 	struct dom *d;
@@ -50,7 +45,7 @@ static void add_here(struct policyd *p, struct filling *f)
 	TAILQ_FOREACH(d, &p->doms, link) {
 		bool comes = d->job && d->job->type->kind == JOB_INCOMING;
 
-		if (d->gone || (!runs(d->state) && !comes) || !rule_matches(f->conf, &d->spec))
+		if (d->gone || (!domain_state_runs(d->state) && !comes) || !rule_matches(f->conf, &d->spec))
 			continue;
 		add(f, d->spec.name, p->conf->host.host_name);
 		if (d->job && d->job->target[0])
@@ -69,12 +64,13 @@ static const char *text_of(const json_t *o, const char *key)
 static void add_reported(void *arg, const char *host, const json_t *dom)
 {
 	struct filling *f = arg;
-	const char *state = text_of(dom, "state");
+	enum domain_state state;
 	struct domain_spec spec;
 	json_t *tag;
 	size_t i;
 
-	if (!strcmp(state, domain_state_name(DOM_INACTIVE)) || !strcmp(state, domain_state_name(DOM_BOUND)))
+	if (!domain_state_parse(text_of(dom, "state"), &state) &&
+		!domain_state_runs(state)) /* one that we do not know counts */
 		return;
 	spec_init(&spec);
 	snprintf(spec.name, sizeof(spec.name), "%s", text_of(dom, "name"));

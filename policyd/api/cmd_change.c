@@ -211,7 +211,7 @@ static void run_remove(struct creq *r, struct dom *d)
 	}
 	if (!idle(r, d))
 		return;
-	if (d->launched.pid || (d->state != DOM_INACTIVE && d->state != DOM_BOUND)) {
+	if (d->launched.pid || domain_state_runs(d->state)) {
 		creq_fail(r, "refused", "%s is %s; stop it first: policyctl stop %s", d->spec.name,
 			domain_state_name(d->state), d->spec.name);
 		return;

@@ -17,7 +17,7 @@ struct row {
 
 static bool runs(const struct snap_domain *d)
 {
-	return d->state != DOM_INACTIVE && d->state != DOM_BOUND;
+	return domain_state_runs(d->state);
 }
 
 static bool to_leave(const struct snapshot *s, const struct snap_domain *d)
