@@ -223,10 +223,11 @@ static void say_measured(const struct measure *m, const struct err *link_err)
 
 	for (unsigned i = 0; i < m->n_curve; i++)
 		json_array_append_new(curve, json_pack("[f, I]", m->curve[i].s * 1000, (json_int_t)m->curve[i].bytes));
-	j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "event", "measure", "ram_bytes",
+	j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "event", "measure", "ram_bytes",
 		(json_int_t)s->ram_bytes, "hole_bytes", (json_int_t)s->hole_bytes, "data_bytes",
 		(json_int_t)s->data_bytes, "pages_read", (json_int_t)s->pages_read, "zero_share", s->zero_share,
-		"ratio", s->ratio, "pack_bps", s->pack_bps, "written", curve);
+		"ratio", s->ratio, "pack_bps", s->pack_bps, "zstd_ratio", s->zstd_ratio, "zstd_bps", s->zstd_bps,
+		"written", curve);
 	if (m->has_link)
 		json_object_set_new(j, "link",
 			json_pack("{s:f, s:f, s:I, s:f, s:i}", "bps", m->link.bps, "octet_ns", m->link.octet_ns,

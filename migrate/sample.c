@@ -18,7 +18,7 @@
 #define RUN_PAGES 16u
 #define RUNS_MIN 64u
 #define RUNS_MAX 512u
-#define PACK_GAIN 16       /* as the engine: lz4 must save a 16th, else raw */
+#define PACK_GAIN 16       /* as the engine: it must save a 16th, else raw */
 #define RECORD_BYTES 560.0 /* header, runs, digest and TLS of a full DATA record: what content costs besides */
 
 struct space { /* the data of all blocks as one line of octets */
@@ -117,7 +117,8 @@ static int sample_zero(const struct space *s, const atomic_bool *stop, struct sa
 struct packing {
 	uint8_t in[WIRE_CONTENT_MAX], out[WIRE_CONTENT_MAX];
 	size_t n;
-	double content, wire, packed_ns;
+	double content, wire[WIRE_CODECS], packed_ns[WIRE_CODECS];
+	struct codec codec;
 };
 
 static uint64_t now_ns(void)
@@ -130,13 +131,25 @@ static uint64_t now_ns(void)
 
 static void pack(struct packing *p)
 {
-	uint64_t t0 = now_ns();
-	size_t packed = codec_pack(NULL, WIRE_LZ4, p->in, p->n, p->out, p->n - p->n / PACK_GAIN);
+	for (enum wire_codec how = WIRE_LZ4; how < WIRE_CODECS; how++) {
+		uint64_t t0 = now_ns();
+		size_t packed = codec_pack(&p->codec, how, p->in, p->n, p->out, p->n - p->n / PACK_GAIN);
 
-	p->packed_ns += (double)(now_ns() - t0);
+		p->packed_ns[how] += (double)(now_ns() - t0);
+		p->wire[how] += (double)(packed ? packed : p->n) + RECORD_BYTES * (double)p->n / WIRE_CONTENT_MAX;
+	}
 	p->content += (double)p->n;
-	p->wire += (double)(packed ? packed : p->n) + RECORD_BYTES * (double)p->n / WIRE_CONTENT_MAX;
 	p->n = 0;
+}
+
+static double ratio_of(const struct packing *p, enum wire_codec how)
+{
+	return p->content > 0 ? p->wire[how] / p->content : 1;
+}
+
+static double bps_of(const struct packing *p, enum wire_codec how)
+{
+	return p->packed_ns[how] > 0 ? p->content * 1e9 / p->packed_ns[how] : 0;
 }
 
 /* Content pages of the run are moved together, as the engine does; a full buffer is packed. */
@@ -166,8 +179,10 @@ static int sample_content(const struct space *s, const atomic_bool *stop, struct
 
 	if (n > room)
 		n = (unsigned)room;
-	if (p)
+	if (p) {
 		memset(p, 0, sizeof(*p));
+		codec_init(&p->codec, CODEC_ALL);
+	}
 	for (unsigned i = 0; rc == 0 && i < n; i++) {
 		uint64_t got = space_at(s, &c, place(s->bytes, i, n, RUN_PAGES), &off);
 
@@ -180,8 +195,14 @@ static int sample_content(const struct space *s, const atomic_bool *stop, struct
 	}
 	if (rc == 0 && p->n)
 		pack(p);
-	out->ratio = rc == 0 && p->content > 0 ? p->wire / p->content : 1;
-	out->pack_bps = rc == 0 && p->packed_ns > 0 ? p->content * 1e9 / p->packed_ns : 0;
+	if (rc == 0) {
+		out->ratio = ratio_of(p, WIRE_LZ4);
+		out->pack_bps = bps_of(p, WIRE_LZ4);
+		out->zstd_ratio = ratio_of(p, WIRE_ZSTD);
+		out->zstd_bps = bps_of(p, WIRE_ZSTD);
+	}
+	if (p)
+		codec_fini(&p->codec);
 	free(p);
 	return rc;
 }
@@ -189,7 +210,7 @@ static int sample_content(const struct space *s, const atomic_bool *stop, struct
 int sample_ram(
 	const struct ram_block *blocks, unsigned n_blocks, const atomic_bool *stop, struct sample *out, struct err *e)
 {
-	struct sample new = {.ratio = 1};
+	struct sample new = {.ratio = 1, .zstd_ratio = 1};
 	struct space s = {0};
 	int rc = space_init(&s, blocks, n_blocks, e);
 

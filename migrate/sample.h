@@ -14,11 +14,12 @@ struct sample {
 	uint64_t ram_bytes, hole_bytes, data_bytes; /* all of it; data = ram - holes */
 	uint64_t pages_read, pages_zero;            /* of the sample */
 	double zero_share;                          /* of data, 0..1 */
-	double ratio;    /* bytes on the wire per byte of content, lz4 where it pays; 1 = none does */
-	double pack_bps; /* bytes that lz4 took in a second, on one core; 0 = nothing to pack */
+	double ratio;                /* bytes on the wire per byte of content, lz4 where it pays; 1 = none does */
+	double pack_bps;             /* bytes that lz4 took in a second, on one core; 0 = nothing to pack */
+	double zstd_ratio, zstd_bps; /* the same by zstd */
 };
 
-/* About 1 % of the data's pages, at least 4096 where there are as many; 4-20 ms. @stop set: -ECANCELED. */
+/* About 1 % of the data's pages, at least 4096 where there are as many; 10-60 ms. @stop set: -ECANCELED. */
 int sample_ram(
 	const struct ram_block *blocks, unsigned n_blocks, const atomic_bool *stop, struct sample *out, struct err *e);
 

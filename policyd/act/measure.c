@@ -87,7 +87,9 @@ static void take_guest(struct measure *m, const json_t *line)
 		.data_bytes = num(line, "data_bytes"),
 		.zero_share = num(line, "zero_share"),
 		.ratio = num(line, "ratio"),
-		.pack_bps = num(line, "pack_bps")};
+		.pack_bps = num(line, "pack_bps"),
+		.zstd_ratio = num(line, "zstd_ratio"),
+		.zstd_bps = num(line, "zstd_bps")};
 	const json_t *point;
 	size_t i;
 

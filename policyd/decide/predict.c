@@ -102,6 +102,11 @@ static void finish(const struct predict_path *path, bool assumed, struct predict
 	interval(out->bytes, &path->bytes, assumed ? SPREAD_ASSUMED : SPREAD_BYTES, &out->bytes_low, &out->bytes_high);
 }
 
+struct packer {
+	double ratio, bps;
+	bool zstd;
+};
+
 /* ---- what is to be moved, and how fast --------------------------------------------------------------------- */
 
 static double trim_s(const struct predict_in *in)
@@ -158,33 +163,49 @@ double predict_both_limits(double a, double b)
 	return pow(pow(a, -4) + pow(b, -4), -0.25);
 }
 
-/* How much goes through lz4: as it was in earlier moves to that host, else as the engine's channels choose (migrate/codec.c), by what an octet costs. */
-static double wire_ratio(const struct predict_in *in, double wire_bps)
+/* What the engine's channels would pack with (migrate/codec.c), by what an octet costs. */
+static struct packer packer_of(const struct predict_guest *g, double octet_s)
 {
-	const struct predict_guest *g = &in->guest;
+	struct packer lz4 = {g->ratio, g->pack_bps, false}, zstd = {g->zstd_ratio, g->zstd_bps, true};
+
+	if (zstd.ratio <= 0 || zstd.bps <= 0 || lz4.bps <= 0)
+		return lz4;
+	return 1 / zstd.bps + zstd.ratio * octet_s < 1 / lz4.bps + lz4.ratio * octet_s ? zstd : lz4;
+}
+
+static double octet_s(const struct predict_in *in, double wire_bps)
+{
 	bool held = in->bandwidth_bps &&
 		(double)in->bandwidth_bps < in->path.wire_bps; /* by the operator: there the wait counts */
-	double octet_s = in->path.octet_ns > 0 && !held ? in->path.octet_ns / 1e9 : CHANNELS / wire_bps;
 
-	if (g->ratio <= 0 || g->ratio >= 1)
-		return g->ratio > 0 ? g->ratio : 1;
+	return in->path.octet_ns > 0 && !held ? in->path.octet_ns / 1e9 : CHANNELS / wire_bps;
+}
+
+/* How much goes through it: as it was in earlier moves to that host, else as the channels choose. */
+static double wire_ratio(const struct predict_in *in, const struct packer *p, double octet_s)
+{
+	if (p->ratio <= 0 || p->ratio >= 1)
+		return p->ratio > 0 ? p->ratio : 1;
 	if (in->path.pack_cost > 0)
-		return 1 - predict_packed_share(g->ratio, in->path.pack_cost) * (1 - g->ratio);
-	if (g->pack_bps <= 0 || 1 / g->pack_bps + g->ratio * octet_s < octet_s)
-		return g->ratio;
-	return (LZ4_PROBES - 1 + g->ratio) / LZ4_PROBES;
+		return 1 - predict_packed_share(p->ratio, in->path.pack_cost) * (1 - p->ratio);
+	if (p->bps <= 0 || 1 / p->bps + p->ratio * octet_s < octet_s)
+		return p->ratio;
+	return (LZ4_PROBES - 1 + p->ratio) / LZ4_PROBES;
 }
 
 static void fill_way(const struct predict_in *in, struct rounds_in *r, struct predict_out *out)
 {
 	double wire = in->path.wire_bps, engine = in->path.engine_bps > 0 ? in->path.engine_bps : PREDICT_ENGINE_BPS;
-	double limit = in->bandwidth_bps ? (double)in->bandwidth_bps : 0;
+	double limit = in->bandwidth_bps ? (double)in->bandwidth_bps : 0, octet;
+	struct packer packer;
 
 	r->wire_ratio = in->wire_ratio > 0 ? in->wire_ratio : 1;
 	if (wire > 0 && limit > 0)
 		wire = min_d(wire, limit);
+	octet = octet_s(in, wire > 0 ? min_d(wire, engine) : engine);
+	packer = packer_of(&in->guest, octet);
 	if (measured(in))
-		r->wire_ratio = wire_ratio(in, wire > 0 ? min_d(wire, engine) : engine);
+		r->wire_ratio = wire_ratio(in, &packer, octet);
 	out->link_assumed = wire <= 0 && !in->link_bps;
 	if (wire > 0)
 		r->rate_bps = predict_both_limits(wire / r->wire_ratio, engine);
@@ -195,7 +216,8 @@ static void fill_way(const struct predict_in *in, struct rounds_in *r, struct pr
 	out->rate_bps = r->rate_bps;
 	out->link_bps = wire;
 	out->wire_ratio = r->wire_ratio;
-	out->lz4_ratio = in->guest.ratio;
+	out->lz4_ratio = packer.ratio;
+	out->zstd = packer.zstd;
 }
 
 /* ---- words ----------------------------------------------------------------------------------------------- */
@@ -214,7 +236,10 @@ static void explain(const struct predict_in *in, const struct rounds_in *r, stru
 		size_format((uint64_t)g->hole_bytes, size);
 		size_format((uint64_t)(g->data_bytes * g->zero_share), zero);
 		snprintf(what, sizeof(what), "holes %s, zero %s, %s %.1fx", size, zero,
-			r->wire_ratio < 0.95 ? "lz4" : "raw", 1 / r->wire_ratio);
+			r->wire_ratio >= 0.95 ? "raw"
+				: out->zstd   ? "zstd"
+					      : "lz4",
+			1 / r->wire_ratio);
 	} else {
 		snprintf(what, sizeof(what), "%s to send", holds);
 	}

@@ -28,9 +28,10 @@
 
 struct predict_guest { /* what policyd-migrate measure saw of it; all 0: nothing */
 	double ram_bytes, hole_bytes, data_bytes;
-	double zero_share; /* of data */
-	double ratio;      /* lz4: bytes on the wire per byte of content */
-	double pack_bps;   /* lz4, one core; 0 unknown */
+	double zero_share;           /* of data */
+	double ratio;                /* lz4: bytes on the wire per byte of content */
+	double pack_bps;             /* lz4, one core; 0 unknown */
+	double zstd_ratio, zstd_bps; /* the same by zstd; 0 unknown */
 	struct rounds_point written[ROUNDS_CURVE_MAX];
 	unsigned n_written;
 };
@@ -87,7 +88,8 @@ struct predict_out {
 	double rate_bps, dirty_bps;                     /* of content; of pages */
 	double link_bps;                                /* on the wire; 0 unknown */
 	double wire_ratio,
-		lz4_ratio; /* bytes on the wire per byte of content: as it will be; if all of it is packed, 0 unknown */
+		lz4_ratio; /* bytes on the wire per byte of content: as it will be; if all of it is packed, by lz4 or zstd, 0 unknown */
+	bool zstd; /* the second is zstd's */
 	double spent_s;
 	double setup_s, dark_ms; /* of raw_total_s, raw_blackout_ms: what does not depend on the guest */
 	unsigned rounds;

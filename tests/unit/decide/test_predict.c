@@ -70,6 +70,26 @@ static void the_engine_is_the_limit(void **state)
 	near(p.rate_bps, 1000 * MB, 0.01);
 }
 
+/* On a slow link the better packer pays, on a fast one the quicker. */
+static void packs_as_the_channels_would(void **state)
+{
+	struct predict_in in = a_guest();
+	struct predict_out p;
+
+	(void)state;
+	in.guest.zstd_ratio = 0.25;
+	in.guest.zstd_bps = 250 * MB;
+	in.path.wire_bps = 12 * MB;
+	predict(&in, &p);
+	near(p.bytes, 135 * MB, 0.05);
+	assert_true(p.zstd && strstr(p.why, "zstd 4.0x"));
+	in.path.wire_bps = 800 * MB;
+	in.path.octet_ns = 5;
+	predict(&in, &p);
+	near(p.bytes, 270 * MB, 0.05);
+	assert_true(!p.zstd && strstr(p.why, "lz4 2.0x"));
+}
+
 static void raw_where_packing_costs_more_than_sending(void **state)
 {
 	struct predict_in in = a_guest();
@@ -241,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_link_is_the_limit),
 		cmocka_unit_test(the_engine_is_the_limit),
+		cmocka_unit_test(packs_as_the_channels_would),
 		cmocka_unit_test(raw_where_packing_costs_more_than_sending),
 		cmocka_unit_test(packed_shares),
 		cmocka_unit_test(trimmed_first),

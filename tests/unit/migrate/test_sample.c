@@ -84,6 +84,7 @@ static void lumps(void **state)
 	assert_true(fabs(s.zero_share - 24.0 / 64) < 0.01);
 	assert_true(s.ratio > 0.48 && s.ratio < 0.56);
 	assert_true(s.pages_read >= 4096 && s.pack_bps > 0);
+	assert_true(s.zstd_ratio > 0.3 && s.zstd_ratio < 0.56 && s.zstd_bps > 0);
 	assert_true(ram_resident_bytes(b.path) == 64 * MIB); /* nothing was filled in by looking */
 	unlink(b.path);
 }
