@@ -61,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(body, data, h.length);
 		if (h.type == WIRE_GEOMETRY)
 			wire_geometry_check(&h, body, &block, 1, &e);
-		else if (h.type == WIRE_DATA || h.type == WIRE_ZERO || h.type == WIRE_HOLE)
+		else if (h.type == WIRE_DATA || h.type == WIRE_ZERO || h.type == WIRE_HOLE || h.type == WIRE_WANTED ||
+			h.type == WIRE_FETCH)
 			on_runs(&h, body);
 		free(body);
 		data += h.length, size -= h.length;
