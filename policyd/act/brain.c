@@ -234,8 +234,7 @@ static void fill_domain(struct dom *d, const struct snapshot *s, struct snap_dom
 	out->spec = d->spec;
 	if (dom_no_plug(d)) /* what it has is the most that it can have */
 		out->spec.vcpus_max = d->vcpus;
-	if (policyd_ram_page(d->p) > SPEC_PAGE_BYTES) /* what a balloon takes does not come back to the host */
-		out->spec.mem_min = out->spec.mem_boot;
+	out->huge_pages = policyd_ram_page(d->p) > SPEC_PAGE_BYTES;
 	out->state = d->state;
 	out->busy = d->job || plan_runs_touch(d->p->brain->runs, d->spec.name);
 	out->held = dom_held(d);

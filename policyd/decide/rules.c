@@ -159,7 +159,7 @@ uint64_t rule_mem_ceiling(const struct snap_domain *d)
 uint64_t rule_mem_floor(const struct snap_domain *d)
 {
 	const struct mem_policy *p = &d->policy.memory;
-	double floor = (double)d->spec.mem_min, keep;
+	double floor = (double)(d->huge_pages ? d->spec.mem_boot : d->spec.mem_min), keep;
 
 	if (!d->mem_known)
 		return d->mem_bytes;

@@ -104,6 +104,7 @@ static const struct field domain_fields[] = {
 	{"cpu_cap", F_UINT, M(snap_domain, cpu_cap)},
 	{"cpu_cap_by_policy", F_BOOL, M(snap_domain, cpu_cap_by_policy)},
 	{"mem_bytes", F_U64, M(snap_domain, mem_bytes)},
+	{"huge_pages", F_BOOL, M(snap_domain, huge_pages)},
 	{"resident_bytes", F_U64, M(snap_domain, resident_bytes)},
 	{"util_fast", F_REAL, M(snap_domain, util_fast), .def = -1},
 	{"util_slow", F_REAL, M(snap_domain, util_slow), .def = -1},

@@ -44,6 +44,7 @@ struct snap_domain {
 	unsigned cpu_cap;        /* of which it may use so much, percent of one CPU; 0 = all */
 	bool cpu_cap_by_policy;  /* policy set that, and lifts it when nobody needs it any more */
 	uint64_t mem_bytes;      /* given now (balloon's actual) */
+	bool huge_pages;         /* its RAM is: what a balloon takes frees nothing */
 	uint64_t resident_bytes; /* RAM file's blocks */
 	/* demand: (run time + run delay) of the vCPU threads / (elapsed x what it is entitled to: vcpus, or cpu_cap), percent */
 	double util_fast, util_slow; /* averages over about 5 s and 60 s; -1 = not known (yet) */

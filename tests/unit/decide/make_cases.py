@@ -169,6 +169,7 @@ case("mem-above-boot", "virtio-mem: up to the domain's maximum",
      [dom("web1", avail=0.05, spec={"memory": {"boot": 1 * G, "max": 2 * G}})], ["web1 set-memory 1298M"], mem=8 * G)
 case("mem-donor", "the idle donor is shrunk by what is needed, then the needy one grows", [dom("web1", avail=0.05), batch("batch1", mem=2 * G)],
      ["batch1 set-memory 1774M", "web1 set-memory 1298M after batch1"], ["in place: batch1 gives 274M (70 % available)"])
+case("mem-donor-huge", "the same in huge pages: what its balloon would take frees nothing", [dom("web1", avail=0.05), batch("batch1", mem=2 * G, huge_pages=True)], [])
 case("mem-donor-floor", "not below 1.3 times what it uses", [dom("web1", avail=0.0, mem=2 * G), batch("batch1", mem=1 * G, avail=0.5)],
      ["batch1 set-memory 666M", "web1 set-memory 2406M after batch1"], ["web1 needs 326M more"])
 case("mem-donor-lower", "not so far that it would be in need itself",

@@ -202,6 +202,19 @@ static void test_extents_edges(void **state)
 	assert_int_equal(ram_data_extents(-1, SIZE, &v, &n, NULL), -EBADF);
 }
 
+/* On tmpfs; a hugetlbfs needs root and is in tests/integration/test_huge_pages.py. */
+static void test_room(void **state)
+{
+	struct env *env = *state;
+	struct ram_room r;
+
+	assert_int_equal(ram_room(env->dir, &r), 0);
+	assert_true(r.page_bytes == SPEC_PAGE_BYTES && r.pool_bytes == UINT64_MAX && r.reserved_bytes == 0);
+	assert_true(r.free_bytes > 0);
+	assert_int_equal(ram_room("/nonexistent", &r), -1);
+	assert_true(r.free_bytes == UINT64_MAX && r.page_bytes == SPEC_PAGE_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +225,7 @@ int main(void)
 		T(test_removed),
 		T(test_extents),
 		T(test_extents_edges),
+		T(test_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
