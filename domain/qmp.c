@@ -158,6 +158,9 @@ static int cmd_send(struct qmp *q, const char *cmd, json_t *args, unsigned timeo
 
 static void input_greeting(struct qmp *q, const json_t *j)
 {
+	/* QEMU's monitor thread may have just taken the connection and not greeted yet when another thread of it has an event to tell. */
+	if (json_object_get(j, "event"))
+		return;
 	if (!json_is_object(json_object_get(j, "QMP"))) {
 		connection_fail(q, EPROTO, "no QMP greeting; is this a monitor socket?");
 		return;

@@ -97,7 +97,10 @@ class Qmp:
     def __init__(self, path, timeout=60):
         self.path, self.events, self._n = path, [], 0
         self.lines = Lines(connect(path, timeout))
-        assert "QMP" in self._get(timeout), "no QMP greeting on " + path
+        first = self._get(timeout)
+        while "event" in first:  # told between QEMU's taking the connection and its greeting
+            first = self._get(timeout)
+        assert "QMP" in first, "no QMP greeting on %s: %r" % (path, first)
         self("qmp_capabilities")
 
     def _get(self, timeout):

@@ -323,6 +323,19 @@ static void test_wrong_greeting(void **state)
 	assert_int_equal(env->ready, 0);
 }
 
+static void test_event_before_greeting(void **state)
+{
+	struct env *env = *state;
+	struct err e = {0};
+
+	fake_qmp_greeting(env->f,
+		"{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"VSERPORT_CHANGE\", \"data\": {\"open\": true, \"id\": \"agent0\"}}\r\n"
+		"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, \"package\": \"\"}, \"capabilities\": []}}\r\n");
+	env->q = qmp_new(env->base, env->path, false, &handlers, env);
+	assert_int_equal(qmp_wait_ready(env->q, 5000, &e), 0);
+	assert_int_equal(env->ready, 1);
+}
+
 static void test_oversize(void **state)
 {
 	struct env *env = *state;
@@ -549,6 +562,7 @@ int main(void)
 		T(test_neither_answer_nor_event),
 		T(test_array_line),
 		T(test_wrong_greeting),
+		T(test_event_before_greeting),
 		T(test_oversize),
 		T(test_split_lines),
 		T(test_all_ones),
