@@ -222,7 +222,8 @@ def test_power(env):
     def power(host):
         return host.json("plan").get("power", {})
     wait_for("alpha to know beta's load", lambda: "less to move" in power(alpha).get("text", ""), 60)
-    wait_for("beta to be measured", lambda: "not measured" not in power(beta).get("text", "not measured"), 60)
+    wait_for("beta to be measured, and to have heard that alpha runs something", lambda: not any(
+        words in power(beta).get("text", "not measured") for words in ("not measured", "alpha has less")), 60)
     said = alpha.ctl("plan"), beta.ctl("plan")
     print("\n".join(said))
     assert "power: alpha stays on: beta has less to move away" in said[0], said[0]
