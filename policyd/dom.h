@@ -18,12 +18,18 @@
 #include "policyd/dom_mark.h"
 #include "policyd/policyd.h"
 #include "policyd/store.h"
+#include "resize/guest_psi.h"
 
 struct job;
 struct event;
 struct watch_domain;
 struct cpu_group;
 struct qga;
+
+struct guard_psi { /* zero = nothing known */
+	struct guest_psi psi;
+	bool awaited, refused; /* an answer is to come; its guest cannot say */
+};
 
 struct dom_hold {
 	bool on;
@@ -83,6 +89,7 @@ struct dom {
 	char last_error[ERR_MSG_MAX]; /* of the last operation; "" = it worked. Sets flag e */
 	struct watch_domain *watch;   /* brain.c's; NULL without QEMU */
 	struct qga *qga;              /* QEMU's guest agent, if its guest has one; NULL: no channel to it */
+	struct guard_psi guard_psi;   /* what its agent says while it is guarded (act/mem_rules.h) */
 	struct cpu_group *cpu_group;  /* act/cpu_group.c's; NULL = none */
 	char blocked
 		[160]; /* act/blockers.c: why QEMU would refuse to move it live; "" = it would not, as far as is known */

@@ -1,6 +1,7 @@
 /* Rules of shrinking from policy, and the guard after a shrink: see mem_rules.h. */
 #include "policyd/act/mem_rules.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "policyd/act/brain.h"
@@ -8,6 +9,8 @@
 #include "policyd/decide/rules.h"
 
 #define FREEZE_MS 120000
+#define PSI_EVERY_MS 1000
+#define PSI_FRESH_MS 5000
 
 void mem_rules(const struct dom *d, bool by_policy, struct shrink_rules *out)
 {
@@ -39,6 +42,8 @@ void mem_guard_begin(struct dom *d, const struct balloon_result *r)
 {
 	struct mem_guard *g = &d->launched.guard;
 
+	d->guard_psi.psi = (struct guest_psi){0}; /* what was measured before says nothing of the new size */
+	d->guard_psi.refused = false;
 	if (r->after >= r->before) {
 		g->until_ms = r->after < g->before_bytes ? g->until_ms : 0;
 		dom_keep_launched(d);
@@ -90,6 +95,32 @@ static bool read_before_resize(const struct dom *d, const struct shrink_view *v)
 		now_ms - (int64_t)v->stats_age_ms < d->last_resize_ms;
 }
 
+static void on_psi(void *arg, uint64_t some_us, const struct err *e)
+{
+	struct guard_psi *g = &((struct dom *)arg)->guard_psi;
+
+	g->awaited = false;
+	g->refused = e->code == EREMOTEIO;
+	if (!e->code)
+		guest_psi_add(&g->psi, some_us, now_mono_ms());
+	else
+		g->psi = (struct guest_psi){0};
+}
+
+/* How long its tasks waited for memory, where its agent says that: between the last two readings, both since it was shrunk. */
+static void look_at_psi(struct dom *d, struct shrink_view *v)
+{
+	struct guard_psi *g = &d->guard_psi;
+	int64_t age_ms = now_mono_ms() - g->psi.at_ms;
+
+	if (v->rules.free_rule || v->rules.psi_percent <= 0 || g->refused)
+		return;
+	v->psi_known = g->psi.known && age_ms <= PSI_FRESH_MS;
+	v->psi_percent = g->psi.percent;
+	if (!g->awaited && age_ms >= PSI_EVERY_MS)
+		g->awaited = !guest_psi_ask(d->qga, on_psi, d);
+}
+
 void mem_guard_check(struct dom *d)
 {
 	struct mem_guard *g = &d->launched.guard;
@@ -107,6 +138,7 @@ void mem_guard_check(struct dom *d)
 	v.last_step_bytes = g->step_bytes;
 	v.major_faults_before_ps = g->faults_before_ps;
 	mem_rules(d, false, &v.rules);
+	look_at_psi(d, &v);
 	next = shrink_guard(&v);
 	if (next.verdict == SHRINK_BACK_OFF && next.target_bytes > d->mem_bytes)
 		give_back(d, &next);

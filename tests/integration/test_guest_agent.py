@@ -36,6 +36,9 @@ def test_agent(env):
     guest.cmd("sh touch /psi; mount --bind /psi /proc/pressure/memory")
     guest.cmd("sh (n=0; while sleep 0.2; do n=$((n + 100000)); "
               "printf 'some avg10=0.00 avg60=0.00 avg300=0.00 total=%d\\n' $n > /psi; done) >/dev/null 2>&1 & echo $! > /psi.pid")
+    # the guard of the shrink just now hears that as well, and gives back what was taken
+    wait_for("the guard", lambda: any("gives back: tasks in the guest wait for memory" in str(e) for e in alpha.json("history", "web1")["entries"]), 60)
+    wait_for("memory given back", lambda: alpha.domain("web1")["mem_bytes"] >= 190 << 20 and not alpha.json("list", "-o", "status")["operations"], 30)
     said = alpha.refused("set-memory", "web1", "128M")
     assert "tasks in the guest wait for memory" in said, said
     assert alpha.json("show", "web1")["mem_bytes"] > 128 << 20
