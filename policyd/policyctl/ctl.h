@@ -86,6 +86,8 @@ void say_maintenance(const char *host, const json_t *m);
 /* ---- limits.c ---- */
 /* The limits among the options into @args, as docs/control.md has them. 0, or the exit status with the sentence printed. */
 int limits_args(const struct ctl *c, json_t *args);
+/* A time of an answer, milliseconds since the epoch: of today without the day. */
+void when_text(double t_ms, char out[24]);
 /* --quiet-moment 10m; @none: that word as well. */
 int quiet_args(const struct ctl *c, json_t *args, bool none);
 
