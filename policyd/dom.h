@@ -31,6 +31,12 @@ struct guard_psi { /* zero = nothing known */
 	bool awaited, refused; /* an answer is to come; its guest cannot say */
 };
 
+struct guest_load { /* as its agent says (act/agent_load.h) */
+	double avg[3];
+	int64_t at_ms, next_ms; /* interval clock: when that was, when it is asked next; 0 = never, now */
+	bool awaited;
+};
+
 struct dom_hold {
 	bool on;
 	char reason[128];
@@ -89,8 +95,9 @@ struct dom {
 	char last_error[ERR_MSG_MAX]; /* of the last operation; "" = it worked. Sets flag e */
 	struct watch_domain *watch;   /* brain.c's; NULL without QEMU */
 	struct qga *qga;              /* QEMU's guest agent, if its guest has one; NULL: no channel to it */
-	struct guard_psi guard_psi;   /* what its agent says while it is guarded (act/mem_rules.h) */
-	struct cpu_group *cpu_group;  /* act/cpu_group.c's; NULL = none */
+	struct guest_load guest_load;
+	struct guard_psi guard_psi;  /* what its agent says while it is guarded (act/mem_rules.h) */
+	struct cpu_group *cpu_group; /* act/cpu_group.c's; NULL = none */
 	char blocked
 		[160]; /* act/blockers.c: why QEMU would refuse to move it live; "" = it would not, as far as is known */
 	int64_t blocked_asked_ms;

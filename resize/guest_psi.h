@@ -5,7 +5,6 @@
 #define RESIZE_GUEST_PSI_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "domain/qga.h"
@@ -21,8 +20,6 @@ struct guest_psi {        /* zero = nothing known */
 void guest_psi_add(struct guest_psi *p, uint64_t some_us, int64_t now_ms);
 /* The total of the line "some" of @text, in microseconds. -EPROTO: it is not there. Pure. */
 int guest_psi_parse(const char *text, uint64_t *some_us_out);
-/* Plain base64 (RFC 4648) to at most @size - 1 bytes and a NUL, @size > 0. -EPROTO: it is not base64, or does not fit. Pure. */
-int guest_psi_unbase64(const char *text, char *out, size_t size);
 
 /* @some_us is the guest's word; @e->code: 0; EREMOTEIO, EPROTO it cannot say; else as qga_command. Once, from the loop or from inside qga_free. */
 typedef void guest_psi_fn(void *arg, uint64_t some_us, const struct err *e);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policyd/act/agent_load.h"
 #include "policyd/act/benefit_watch.h"
 #include "policyd/act/blockers.h"
 #include "policyd/act/cpu_group.h"
@@ -249,6 +250,7 @@ static void sample_all(struct brain *b)
 		mem_guard_check(d);
 		mem_sizing_sample(d);
 	}
+	agent_load_follow(b->p);
 	cpu_group_follow(b->p);
 	blockers_follow(b->p);
 	if (b->host)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "domain/qga.h"
+#include "policyd/act/agent_load.h"
 #include "policyd/act/brain.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/quiet.h"
@@ -150,6 +151,7 @@ static void run_show(struct creq *r, struct dom *d)
 			(json_int_t)d->mem_reserved));
 	put(o, "statistics", brain_stats_json(d));
 	put(o, "guest_agent", json_boolean(d->qga && qga_ready(d->qga)));
+	put(o, "guest_load", agent_load_json(d));
 	put(o, "policy", policy_json(d));
 	put(o, "operation", d->job ? job_json(d->job) : NULL);
 	put(o, "last", json_pack("{s:s, s:s}", "operation", d->last_op, "error", d->last_error));

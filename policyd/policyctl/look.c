@@ -258,6 +258,9 @@ static void show_running(const json_t *r)
 			js_size(s, "mem_available", a);
 			printf(", guest has %s available", a);
 		}
+		if (json_is_array(json_object_get(r, "guest_load")))
+			printf(", its load is %.2f",
+				json_number_value(json_array_get(json_object_get(r, "guest_load"), 0)));
 		putchar('\n');
 	}
 	if (json_is_object(op))

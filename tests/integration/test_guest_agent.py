@@ -30,6 +30,8 @@ def test_agent(env):
     assert "started" in alpha.agent("web1").cmd("sh " + START)
     wait_for("the agent to be heard", answers, 10)
     assert alpha.json("set-vcpu", "web1", "3")["online"] == 3
+    wait_for("its load", lambda: alpha.json("show", "web1")["guest_load"], 30)
+    assert len(alpha.json("show", "web1")["guest_load"]) == 3 and "its load is " in alpha.ctl("show", "web1")
     # how long its tasks wait for memory is asked when it is shrunk: nothing is wrong, then a count that says half of the time
     alpha.ctl("set-memory", "web1", "184M")
     guest = alpha.agent("web1")

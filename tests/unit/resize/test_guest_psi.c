@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "domain/qga_file.h"
 #include "resize/guest_psi.h"
 #include "tests/unit/support/fake_agent.h"
 
@@ -51,7 +52,7 @@ static void test_base64(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		assert_int_equal(guest_psi_unbase64(cases[i].text, out, sizeof(out)), cases[i].out ? 0 : -EPROTO);
+		assert_int_equal(qga_unbase64(cases[i].text, out, sizeof(out)), cases[i].out ? 0 : -EPROTO);
 		if (cases[i].out)
 			assert_string_equal(out, cases[i].out);
 	}
