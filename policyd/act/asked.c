@@ -12,6 +12,7 @@
 #include "policyd/act/incoming.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/maintain_ask.h"
+#include "policyd/act/plan_ask.h"
 #include "policyd/act/qemu_probe.h"
 #include "policyd/act/snap_rules.h"
 #include "policyd/cluster/claim.h"
@@ -326,4 +327,5 @@ static void on_req_outcome(void *arg, struct peer_req *rq, const char *from, con
 const struct peer_handler move_handlers[] = {{"precheck", on_req_precheck}, {"prepare", on_req_prepare},
 	{"abort", on_req_outcome}, {"handoff-query", on_req_outcome}, {"adopt", on_req_adopt},
 	{"cold-query", on_req_cold_query}, {"probe", on_req_probe}, {"come-back", on_req_come_back},
-	{"evacuate", on_req_evacuate}, {"maintenance", on_req_maintenance}, {"leaving", on_req_leaving}, {NULL, NULL}};
+	{"evacuate", on_req_evacuate}, {"maintenance", on_req_maintenance}, {"leaving", on_req_leaving},
+	{"plan", on_req_plan}, {NULL, NULL}};

@@ -8,13 +8,13 @@
 #include "policyd/act/agent_load.h"
 #include "policyd/act/brain.h"
 #include "policyd/act/maintain.h"
+#include "policyd/act/plan_ask.h"
 #include "policyd/act/quiet.h"
 #include "policyd/act/words.h"
 #include "policyd/api/control.h"
 #include "policyd/cluster/cluster.h"
 #include "policyd/decide/allow.h"
 #include "policyd/decide/whatif.h"
-#include "policyd/decide/power.h"
 #include "policyd/kept.h"
 
 #define ALLOW_TOLD_MAX 3 /* each costs some 80 decisions */
@@ -194,45 +194,44 @@ static int plan_what_if(struct creq *r, struct snapshot *s)
 	return rc;
 }
 
-/* What is recommended about switching hosts; NULL: nothing is to be said, as of a host in maintenance, of which all is said. New reference. */
-static json_t *power_words(const struct policyd *p, const struct snapshot *s, const struct plan *pl)
+static void on_peers_asked(void *arg, json_t *hosts)
 {
-	static const char *const words[] = {"keep", "off", "on"};
-	enum power what;
-	char text[POWER_TEXT];
+	struct creq *r = arg;
 
-	if (maintain_on(p) || power_advice(s, pl, &what, text) || !text[0])
-		return NULL;
-	return json_pack("{s:s, s:s}", "advice", words[what], "text", text);
+	json_object_set_new(r->extra, "hosts", hosts);
+	creq_ok(r, json_incref(r->extra));
 }
 
 static void run_plan(struct creq *r, struct dom *d)
 {
+	bool other = arg_text(r, "what_if") || arg_text(r, "policy");
 	struct snapshot s;
-	struct plan pl = {0};
-	json_t *j = NULL, *power;
+	json_t *j = NULL;
 
 	(void)d;
+	if (other && arg_bool(r, "all_hosts")) {
+		creq_fail(r, "usage",
+			"\"all_hosts\" goes without \"what_if\" and \"policy\": the others decide by what is so there");
+		return;
+	}
 	if (!brain_snapshot(r->p, &s)) {
 		if (plan_what_if(r, &s)) {
 			snapshot_fini(&s);
 			return;
 		}
-		if (!decide(&s, &pl))
-			j = plan_to_json(&pl);
-		if (j)
-			put(j, "text", plan_words(&s, &pl, NULL));
-		if (j && (power = power_words(r->p, &s, &pl)) != NULL)
-			put(j, "power", power);
-		if (j && !arg_text(r, "what_if") && !arg_text(r, "policy") && brain_proposal(r->p))
+		j = plan_answer(r->p, &s);
+		if (j && !other && brain_proposal(r->p))
 			put(j, "approve", json_integer(brain_proposal(r->p)));
-		plan_fini(&pl);
 		snapshot_fini(&s);
 	}
-	if (j)
-		creq_ok(r, j);
-	else
+	if (!j) {
 		creq_fail(r, "failed", "no memory for a plan");
+	} else if (arg_bool(r, "all_hosts")) {
+		r->extra = j;
+		plan_ask_peers(r->p, on_peers_asked, r);
+	} else {
+		creq_ok(r, j);
+	}
 }
 
 /* For each domain (or @d only) that is in need and stays so: what would have to be different. NULL: nobody is. */
@@ -427,7 +426,9 @@ const struct command commands_look[] = {
 	{.name = "list", .run = run_list, .args = {{"domain", 's', false}, {"all_hosts", 'b', false}}},
 	{.name = "status", .run = run_status, .args = {{"domain", 's', false}}},
 	{.name = "show", .run = run_show, .domain = true, .kept = true},
-	{.name = "plan", .run = run_plan, .args = {{"what_if", 's', false}, {"policy", 's', false}}},
+	{.name = "plan",
+		.run = run_plan,
+		.args = {{"what_if", 's', false}, {"policy", 's', false}, {"all_hosts", 'b', false}}},
 	{.name = "explain",
 		.run = run_explain,
 		.args = {{"domain", 's', false}, {"id", 'i', false}, {"record", 'b', false}}},

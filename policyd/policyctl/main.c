@@ -82,9 +82,10 @@ const struct verb verbs[] = {
 	{"cancel-operation", "cancel", "[migration|memory|cpu|start] DOMAIN", 1, 2, "cancel what is under way on it",
 		{{0}}, do_cancel},
 	{"plan", NULL, "", 0, 0, "what policy would do now, and why",
-		{{'w', "what-if", "WHAT",
-			"add-host NAME [vcpus=N] [memory=SIZE], remove-host NAME, fail-host NAME, domain NAME load=PERCENT "
-			"[available=PERCENT] (several with ;), or policy=FILE"}},
+		{{'a', "all-hosts", NULL, "the other hosts' plans as well"},
+			{'w', "what-if", "WHAT",
+				"add-host NAME [vcpus=N] [memory=SIZE], remove-host NAME, fail-host NAME, domain NAME load=PERCENT "
+				"[available=PERCENT] (several with ;), or policy=FILE"}},
 		do_plan},
 	{"explain", NULL, "[DOMAIN]", 0, 1, "why something was done with it, or not: every candidate and why it lost",
 		{{'i', "id", "N", "that decision"},

@@ -30,21 +30,42 @@ static json_t *plan_args(struct ctl *c, int *rc)
 	return args;
 }
 
+static void say_plan(const json_t *r)
+{
+	fputs(jstr(r, "text"), stdout);
+	if (jstr(json_object_get(r, "power"), "text")[0])
+		printf("power: %s\n", jstr(json_object_get(r, "power"), "text"));
+}
+
+static void say_peer_plan(const json_t *host)
+{
+	printf("\n%s:\n", jstr(host, "host"));
+	if (jstr(host, "error")[0])
+		printf("not known: %s\n", jstr(host, "error"));
+	else
+		say_plan(host);
+}
+
 int do_plan(struct ctl *c)
 {
-	json_t *r = NULL, *args;
+	json_t *r = NULL, *args, *host;
 	int rc = 0;
+	size_t i;
 
 	args = plan_args(c, &rc);
+	if (args && ctl_opt(c, "all-hosts"))
+		json_object_set_new(args, "all_hosts", json_true());
 	if (!args || !ctl_get(c, "plan", args, &r, &rc))
 		return rc;
 	if (ctl_opt(c, "what-if"))
 		printf("if %s (nothing is done):\n", ctl_opt(c, "what-if"));
-	fputs(jstr(r, "text"), stdout);
-	if (jstr(json_object_get(r, "power"), "text")[0])
-		printf("power: %s\n", jstr(json_object_get(r, "power"), "text"));
+	if (json_object_get(r, "hosts"))
+		printf("this host:\n");
+	say_plan(r);
 	if (jnum(r, "approve") > 0)
 		printf("decision %.0f waits for you: policyctl approve %.0f\n", jnum(r, "approve"), jnum(r, "approve"));
+	json_array_foreach(json_object_get(r, "hosts"), i, host)
+		say_peer_plan(host);
 	json_decref(r);
 	return 0;
 }

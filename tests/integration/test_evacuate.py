@@ -230,6 +230,14 @@ def test_power(env):
     busy = "power: beta stays on: without it the others would use" in said[1]  # both hosts see the CPUs of this one machine, with all that runs on it
     assert busy or "power: beta runs nothing and could be switched off" in said[1] and "policyctl maintenance on beta" in said[1], said[1]
     assert maintenance(beta) is None and where(pair, web) is alpha
+    both = alpha.ctl("plan", "--all-hosts")
+    print(both)
+    assert "this host:" in both and "\nbeta:\n" in both and "power: alpha stays on" in both and "power: beta " in both, both
+    assert "goes without" in alpha.refused("plan", "--all-hosts", "--what-if", "remove-host beta")
     beta.ctl("maintenance", "on", "beta")
     assert not power(beta)  # it is what was recommended
     wait_for("alpha to know", lambda: "no other host is up that takes domains" in power(alpha)["text"], 60)
+    beta.cut()
+    wait_for("beta to be missed", lambda: not pair.link_up(alpha, beta), 90)
+    assert "beta:\nnot known: " in alpha.ctl("plan", "--all-hosts")
+    beta.mend()
