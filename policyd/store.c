@@ -453,15 +453,15 @@ int64_t store_decision_add(
 	return id;
 }
 
-void store_decision_get(struct store *s, const char *domain, int64_t id, store_rows_fn *done, void *arg)
+void store_decision_get(struct store *s, const char *domain, int64_t id, int64_t at_ms, store_rows_fn *done, void *arg)
 {
 	enqueue(s->queue,
 		item_new(
-			"SELECT id, t, snapshot AS snapshot_json, plan AS plan_json FROM decisions WHERE (?2 = 0 OR id = ?2) AND "
+			"SELECT id, t, snapshot AS snapshot_json, plan AS plan_json FROM decisions WHERE (?2 = 0 OR id = ?2) AND (?3 = 0 OR t <= ?3) AND "
 			"(?1 IS NULL OR id IN (SELECT decision FROM decision_domains WHERE domain = ?1)) ORDER BY "
-			"coalesce(json_array_length(plan, '$.actions') + json_array_length(plan, '$.candidates'), 0) = 0, "
+			"?3 = 0 AND coalesce(json_array_length(plan, '$.actions') + json_array_length(plan, '$.candidates'), 0) = 0, "
 			"id DESC LIMIT 1",
-			"ti", domain, id),
+			"tii", domain, id, at_ms),
 		NULL, done, arg);
 }
 

@@ -108,8 +108,9 @@ json_t *store_moves_since(struct store *s, int64_t since_ms, struct err *e);
 /* @snapshot and @plan are stolen. @domains: names that it is about. */
 int64_t store_decision_add(
 	struct store *s, int64_t t_ms, const char *const *domains, unsigned n_domains, json_t *snapshot, json_t *plan);
-/* The newest about @domain (NULL = any) that weighed something, else the newest; or the one with @id: rows [{id, t, snapshot, plan}] or []. */
-void store_decision_get(struct store *s, const char *domain, int64_t id, store_rows_fn *done, void *arg);
+/* The newest about @domain (NULL = any) that weighed something, else the newest; or the one with @id; or, @at_ms not 0, the one that was the newest
+ * then: rows [{id, t, snapshot, plan}] or []. */
+void store_decision_get(struct store *s, const char *domain, int64_t id, int64_t at_ms, store_rows_fn *done, void *arg);
 
 /* What a decision was to bring to @domain, and brought (decide/benefit.h); put again as it becomes known. @benefit is borrowed. Kept as long as its
  * decision. */

@@ -13,10 +13,12 @@
 #include "policyd/act/words.h"
 #include "policyd/api/control.h"
 #include "policyd/cluster/cluster.h"
+#include "policyd/cluster/cluster_int.h"
 #include "policyd/decide/allow.h"
 #include "policyd/decide/whatif.h"
 #include "policyd/kept.h"
 
+#define PEER_ANSWER_MS 10000
 #define ALLOW_TOLD_MAX 3 /* each costs some 80 decisions */
 
 static void run_list(struct creq *r, struct dom *d)
@@ -343,6 +345,10 @@ static void on_store_decision(void *arg, json_t *rows, const struct err *e)
 	}
 	if (!row && unheard_of(r))
 		return;
+	if (!row && arg_int(r, "at_ms", 0)) {
+		creq_fail(r, "not-found", "nothing that was decided until then is stored (any more)");
+		return;
+	}
 	if (!row && arg_int(r, "id", 0)) {
 		creq_fail(r, "not-found", "decision %lld is not stored (any more)", (long long)arg_int(r, "id", 0));
 		return;
@@ -355,7 +361,7 @@ static void on_store_decision(void *arg, json_t *rows, const struct err *e)
 		return;
 	}
 	d = domain ? dom_find(r->p, domain) : NULL;
-	if (!arg_int(r, "id", 0) &&
+	if (!arg_int(r, "id", 0) && !arg_int(r, "at_ms", 0) &&
 		(d || !domain)) /* one that is not here (any more) has no part in what would be done */
 		now = explain_now(r, d);
 	r->extra = row
@@ -369,12 +375,43 @@ static void on_store_decision(void *arg, json_t *rows, const struct err *e)
 		creq_ok(r, json_incref(r->extra));
 }
 
+static void on_peer_explained(void *arg, const json_t *answer, const struct err *e)
+{
+	struct creq *r = arg;
+
+	if (e->code)
+		creq_err(r, e);
+	else
+		creq_ok(r,
+			json_pack(
+				"{s:s, s:O?}", "host", arg_text(r, "domain"), "now", json_object_get(answer, "plan")));
+}
+
+/* What a peer would do now, and why: its decisions are kept there. */
+static void explain_peer(struct creq *r, const char *host)
+{
+	struct err e;
+
+	if (arg_int(r, "id", 0) || arg_int(r, "at_ms", 0) || arg_bool(r, "record"))
+		creq_fail(r, "usage", "%s keeps its decisions itself: ask there, policyctl explain", host);
+	else if (cluster_call(r->p, host, "plan", NULL, PEER_ANSWER_MS, on_peer_explained, r, NULL, &e))
+		creq_err(r, &e);
+}
+
 static void run_explain(struct creq *r, struct dom *d)
 {
-	const char *domain = arg_text(r, "domain");
+	const char *name = arg_text(r, "domain");
 
 	(void)d;
-	store_decision_get(r->p->store, domain, arg_int(r, "id", 0), on_store_decision, r);
+	if (name && !dom_find(r->p, name) && cluster_conf_peer(r->p, name)) {
+		explain_peer(r, name);
+		return;
+	}
+	if (name && !dom_find(r->p, name) && !strcmp(name, r->p->conf->host.host_name)) {
+		json_object_del(r->rq.args, "domain"); /* all of this host */
+		name = NULL;
+	}
+	store_decision_get(r->p->store, name, arg_int(r, "id", 0), arg_int(r, "at_ms", 0), on_store_decision, r);
 }
 
 /* ---- history and the rest ---- */
@@ -431,7 +468,7 @@ const struct command commands_look[] = {
 		.args = {{"what_if", 's', false}, {"policy", 's', false}, {"all_hosts", 'b', false}}},
 	{.name = "explain",
 		.run = run_explain,
-		.args = {{"domain", 's', false}, {"id", 'i', false}, {"record", 'b', false}}},
+		.args = {{"domain", 's', false}, {"id", 'i', false}, {"at_ms", 'i', false}, {"record", 'b', false}}},
 	{.name = "history", .run = run_history, .args = {{"domain", 's', false}, {"limit", 'i', false}}},
 	{.name = "hosts", .run = run_hosts},
 	{.name = "version", .run = run_version},

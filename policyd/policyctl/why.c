@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "conf/conf.h"
 #include "policyd/policyctl/ctl.h"
 
 /* --what-if: "policy=FILE" is read here, for the file is the operator's; the rest is the daemon's affair. NULL: said why. */
@@ -148,22 +150,83 @@ static int explain_record(struct ctl *c, json_t *args)
 	return rc;
 }
 
+/* "10m": so long ago; "10:30", "10:30:15": the last time that it was; "2026-11-29 10:30". Milliseconds since the epoch; 0: none of these. */
+static int64_t at_parse(const char *text)
+{
+	static const char *const formats[] = {"%H:%M", "%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"};
+	time_t now = time(NULL), t;
+	uint64_t ago_ms;
+
+	if (!duration_parse(text, &ago_ms))
+		return (int64_t)now * 1000 - (int64_t)ago_ms;
+	for (unsigned i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		struct tm tm;
+		const char *rest;
+
+		localtime_r(&now, &tm);
+		tm.tm_sec = 59; /* all of that minute */
+		rest = strptime(text, formats[i], &tm);
+		tm.tm_isdst = -1;
+		t = rest && !*rest ? mktime(&tm) : -1;
+		if (t > now && i < 2) {
+			tm.tm_mday--;
+			tm.tm_isdst = -1;
+			t = mktime(&tm);
+		}
+		if (t > 0)
+			return (int64_t)t * 1000 + 999;
+	}
+	return 0;
+}
+
+static bool is_number(const char *text)
+{
+	return *text && !text[strspn(text, "0123456789")];
+}
+
+/* Which decision: of a domain or a host, by number, of a time. NULL: said why. */
+static json_t *explain_args(struct ctl *c, const char **id_out, int *rc)
+{
+	const char *name = c->n_args ? c->arg[0] : NULL, *id = ctl_opt(c, "id"), *at = ctl_opt(c, "at");
+	json_t *args = json_object();
+	int64_t at_ms = at ? at_parse(at) : 0;
+
+	if (!id && name && is_number(name)) {
+		id = name;
+		name = NULL;
+	}
+	if (id && atoll(id) <= 0)
+		*rc = ctl_usage(c, "--id %s: a decision's number", id);
+	else if (at && !at_ms)
+		*rc = ctl_usage(c, "--at %s: a time such as 10:30, \"2026-11-29 10:30\", or 15m (ago)", at);
+	else if (at && id)
+		*rc = ctl_usage(c, "--at and a decision's number: one of them");
+	else
+		*rc = 0;
+	if (name)
+		json_object_set_new(args, "domain", json_string(name));
+	if (id)
+		json_object_set_new(args, "id", json_integer(atoll(id)));
+	if (at)
+		json_object_set_new(args, "at_ms", json_integer(at_ms));
+	*id_out = id ? id : at;
+	if (!*rc)
+		return args;
+	json_decref(args);
+	return NULL;
+}
+
 int do_explain(struct ctl *c)
 {
-	const char *id = ctl_opt(c, "id");
-	json_t *r = NULL, *args = json_object(), *now, *plan;
+	json_t *r = NULL, *args, *now, *plan;
+	const char *id;
 	char when[24];
 	bool acted;
 	int rc;
 
-	if (c->n_args)
-		json_object_set_new(args, "domain", json_string(c->arg[0]));
-	if (id && atoll(id) <= 0) {
-		json_decref(args);
-		return ctl_usage(c, "--id %s: a decision's number", id);
-	}
-	if (id)
-		json_object_set_new(args, "id", json_integer(atoll(id)));
+	args = explain_args(c, &id, &rc);
+	if (!args)
+		return rc;
 	if (ctl_opt(c, "record"))
 		return explain_record(c, args);
 	if (!ctl_get(c, "explain", args, &r, &rc))

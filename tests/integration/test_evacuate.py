@@ -234,6 +234,7 @@ def test_power(env):
     print(both)
     assert "this host:" in both and "\nbeta:\n" in both and "power: alpha stays on" in both and "power: beta " in both, both
     assert "goes without" in alpha.refused("plan", "--all-hosts", "--what-if", "remove-host beta")
+    assert "nothing to do" in alpha.ctl("explain", "beta") and "ask there" in alpha.refused("explain", "beta", "--at", "10m")
     beta.ctl("maintenance", "on", "beta")
     assert not power(beta)  # it is what was recommended
     wait_for("alpha to know", lambda: "no other host is up that takes domains" in power(alpha)["text"], 60)

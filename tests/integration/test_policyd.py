@@ -1,6 +1,7 @@
 """policyd and policyctl on one host with real guests: the life of a domain, resizing, kills at any time, bad input."""
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -198,6 +199,10 @@ def test_bad_input(env):
         (["show"], "needs DOMAIN"),
         (["add-domain", "/nonexistent"], "No such file"),
         (["explain", "--id", "99999"], "is not stored"),
+        (["explain", "99999"], "is not stored"),
+        (["explain", "--at", "25:99"], "a time such as"),
+        (["explain", "--at", "2001-02-03 04:05"], "until then is stored"),
+        (["explain", "--at", "10:30", "7"], "one of them"),
     ]:
         said = alpha.refused(*args)
         assert sentence in said, (args, said)
@@ -440,6 +445,12 @@ def test_donor_gives_first(env):
     assert given == [("batch1", "cpu 2 -> 1"), ("web1", "cpu 1 -> 2")], given
     told = alpha.ctl("explain", "web1")
     assert "batch1" in told and "chosen" in told, told
+    # the same by its number, of the whole host, and of a time
+    number = re.search(r"decision (\d+)", told).group(1)
+    assert told.split("now\n")[0].startswith(alpha.ctl("explain", number).split("\nweb1 lost")[0][:200]), (told, alpha.ctl("explain", number))
+    assert "nothing to do" in alpha.ctl("explain", "alpha") or "decision" in alpha.ctl("explain", "alpha")
+    then = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(alpha.json("explain", number)["t"] / 1000))
+    assert "decision %s" % number in alpha.ctl("explain", "--at", then, "web1"), alpha.ctl("explain", "--at", then, "web1")
     record = alpha.ctl("explain", "--record", "web1")  # with all its inputs: decided again, it is the same
     again = subprocess.run([os.path.join(env.build, "policysim"), "replay", "-"], input=record, capture_output=True, text=True, timeout=60)
     assert again.stdout == "1 decision as recorded, 0 not\n", again.stdout + again.stderr
