@@ -250,13 +250,24 @@ static void test_history_is_bounded(void **state)
 	assert_in_range(json_array_size(g.rows), 10, 10 + 64);
 	json_decref(g.rows);
 	g = (struct got){0};
-	store_decision_get(s, "web2", 0, on_rows, &g);
+	store_decision_get(s, "web2", 0, 0, on_rows, &g);
 	host_rig_until(&r, &g.flag);
 	assert_int_equal(
 		json_integer_value(json_object_get(json_object_get(json_array_get(g.rows, 0), "plan"), "n")), 198);
 	json_decref(g.rows);
 	g = (struct got){0};
-	store_decision_get(s, NULL, 3, on_rows, &g); /* pruned */
+	store_decision_get(s, "web2", 0, 195, on_rows, &g); /* as it was then */
+	host_rig_until(&r, &g.flag);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(json_array_get(g.rows, 0), "plan"), "n")), 194);
+	json_decref(g.rows);
+	g = (struct got){0};
+	store_decision_get(s, "web2", 0, 1, on_rows, &g); /* before all that is kept */
+	host_rig_until(&r, &g.flag);
+	assert_int_equal(json_array_size(g.rows), 0);
+	json_decref(g.rows);
+	g = (struct got){0};
+	store_decision_get(s, NULL, 3, 0, on_rows, &g); /* pruned */
 	host_rig_until(&r, &g.flag);
 	assert_int_equal(json_array_size(g.rows), 0);
 	json_decref(g.rows);
