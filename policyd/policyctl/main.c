@@ -87,7 +87,8 @@ const struct verb verbs[] = {
 				"add-host NAME [vcpus=N] [memory=SIZE], remove-host NAME, fail-host NAME, domain NAME load=PERCENT "
 				"[available=PERCENT] (several with ;), or policy=FILE"}},
 		do_plan},
-	{"explain", NULL, "[ID|DOMAIN|HOST]", 0, 1, "why something was done with it, or not: every candidate and why it lost",
+	{"explain", NULL, "[ID|DOMAIN|HOST]", 0, 1,
+		"why something was done with it, or not: every candidate and why it lost",
 		{{'i', "id", "N", "that decision"},
 			{0, "at", "TIME", "what was decided last by then: 10:30, \"2026-11-29 10:30\", 15m (ago)"},
 			{'r', "record", NULL, "the decision with all its inputs, for policysim replay"}},
