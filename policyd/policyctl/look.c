@@ -372,22 +372,26 @@ void when_text(double t_ms, char out[24])
 	strftime(out, 24, now - sec < 43200 ? "%H:%M:%S" : "%d %b %H:%M", &tm);
 }
 
-/* "; 1.7 s, blackout 68 ms (predicted 1.7 s, 63 ms)" where it was a move */
+/* "; 1.7 s, blackout 68 ms (predicted 1.7 s, 63 ms)" where it was a move; it was predicted anew when it had been trimmed: "; 1.7 s after a trim of 6.9 s, .." */
 static void move_figures(const json_t *e, char *out, size_t size)
 {
 	const json_t *a = json_object_get(e, "actual"), *p = json_object_get(e, "predicted");
-	char total[24], dark[24], ptotal[24], pdark[24];
+	char total[24], dark[24], ptotal[24], pdark[24], trim[24], after[48] = "";
+	double trim_ms = jnum(a, "trim_ms") > 0 ? jnum(a, "trim_ms") : 0;
 	bool live = jnum(a, "blackout_ms") >= 0;
 
 	out[0] = 0;
 	if (!json_is_object(a) || !json_is_object(p) || jnum(a, "total_ms") < 0)
 		return;
-	fmt_seconds(jnum(a, "total_ms") / 1000, total);
+	fmt_seconds((jnum(a, "total_ms") - trim_ms) / 1000, total);
+	fmt_seconds(trim_ms / 1000, trim);
+	if (trim_ms > 0)
+		snprintf(after, sizeof(after), " after a trim of %s", trim);
 	fmt_ms(jnum(a, "blackout_ms"), dark);
 	fmt_seconds(jnum(p, "total_s"), ptotal);
 	fmt_ms(jnum(p, "blackout_ms"), pdark);
-	snprintf(out, size, "; %s%s%s (predicted %s%s%s)", total, live ? ", blackout " : "", live ? dark : "", ptotal,
-		live ? ", " : "", live ? pdark : "");
+	snprintf(out, size, "; %s%s%s%s (predicted %s%s%s)", total, after, live ? ", blackout " : "", live ? dark : "",
+		ptotal, live ? ", " : "", live ? pdark : "");
 }
 
 int do_history(struct ctl *c)

@@ -207,16 +207,17 @@ class Demo:
         beats = self.beats[name]
         beats.wait_beats(10, stream="new")
         seen = beats.report().moves[-1]
-        say("%s is on %s after %.1f s (predicted %.1f s): blackout %.0f ms (predicted %.0f ms; the guest's clock stood %.0f ms), %s sent; %s" % (
-            name, self.where[name].name, actual["total_ms"] / 1000, predicted["total_s"], blackout, predicted["blackout_ms"], seen.stood_ms,
+        # it is predicted anew, for what is left, when it has been trimmed and measured
+        trim_s = actual.get("trim_ms", 0) / 1000
+        moved_s = actual["total_ms"] / 1000 - trim_s
+        say("%s is on %s after %s%.1f s (predicted %.1f s): blackout %.0f ms (predicted %.0f ms; the guest's clock stood %.0f ms), %s sent; %s" % (
+            name, self.where[name].name, "a trim of %.1f s and " % trim_s if trim_s else "", moved_s, predicted["total_s"], blackout, predicted["blackout_ms"], seen.stood_ms,
             mib(actual["wire_bytes"]), entry["text"]))
-        share = "-"
-        total = sum(actual.get(k, 0) for k in ("pages_hole", "pages_zero", "pages_lz4", "pages_raw"))
-        if total:
-            share = "holes %d %%, zero %d %%, lz4 %d %%, raw %d %%" % tuple(
-                round(100 * actual[k] / total) for k in ("pages_hole", "pages_zero", "pages_lz4", "pages_raw"))
+        parts = (("holes", ("pages_hole",)), ("zero", ("pages_zero",)), ("packed", ("pages_lz4", "pages_zstd")), ("raw", ("pages_raw",)))
+        total = sum(actual.get(k, 0) for _, kinds in parts for k in kinds)
+        share = ", ".join("%s %d %%" % (part, round(100 * sum(actual.get(k, 0) for k in kinds) / total)) for part, kinds in parts) if total else "-"
         self.row(name, what, "%.1f s, %.0f ms, %s" % (predicted["total_s"], predicted["blackout_ms"], mib(predicted["bytes"])),
-                 "%.1f s, %.0f ms (guest saw %.0f ms), %s" % (actual["total_ms"] / 1000, blackout, seen.stood_ms, mib(actual["wire_bytes"])), share)
+                 "%s%.1f s, %.0f ms (guest saw %.0f ms), %s" % ("%.1f + " % trim_s if trim_s else "", moved_s, blackout, seen.stood_ms, mib(actual["wire_bytes"])), share)
 
     # ---- 4 ----
     def operator(self):
