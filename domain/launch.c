@@ -57,12 +57,11 @@ static int make_ram(const struct launch_conf *conf, struct err *e)
 {
 	const struct domain_spec *s = conf->spec;
 	char ram[SPEC_PATH_MAX], vmem[SPEC_PATH_MAX];
-	struct ram_room room;
 	int r;
 
 	r = make_folders(conf->services->paths.ram, e);
-	if (!r && !ram_room(conf->services->paths.ram, &room))
-		r = spec_check_pages(s, room.page_bytes, e);
+	if (!r)
+		r = spec_check_pages(s, ram_page_bytes(conf->services->paths.ram), e);
 	if (!r)
 		r = ram_path(conf->services, s, ram, e);
 	if (!r)

@@ -221,6 +221,18 @@ static uint64_t pool_bytes(uint64_t page_bytes, const char *leaf)
 	return pages * page_bytes;
 }
 
+static uint64_t page_of(const struct statfs *fs)
+{
+	return fs->f_type == HUGETLBFS_MAGIC ? (uint64_t)fs->f_bsize : SPEC_PAGE_BYTES;
+}
+
+uint64_t ram_page_bytes(const char *dir)
+{
+	struct statfs fs;
+
+	return statfs(dir, &fs) ? SPEC_PAGE_BYTES : page_of(&fs);
+}
+
 int ram_room(const char *dir, struct ram_room *out)
 {
 	struct statfs fs;
@@ -228,10 +240,10 @@ int ram_room(const char *dir, struct ram_room *out)
 	*out = (struct ram_room){.page_bytes = SPEC_PAGE_BYTES, .free_bytes = UINT64_MAX, .pool_bytes = UINT64_MAX};
 	if (statfs(dir, &fs))
 		return -1;
+	out->page_bytes = page_of(&fs);
 	if (fs.f_blocks)
 		out->free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-	if (fs.f_type == HUGETLBFS_MAGIC) {
-		out->page_bytes = (uint64_t)fs.f_bsize;
+	if (out->page_bytes > SPEC_PAGE_BYTES) {
 		out->pool_bytes = pool_bytes(out->page_bytes, "free_hugepages");
 		out->reserved_bytes = pool_bytes(out->page_bytes, "resv_hugepages");
 	}

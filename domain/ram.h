@@ -43,6 +43,8 @@ struct ram_room {            /* what the file system of a folder has left for RA
 /* The pool's figures are those of /sys/kernel/mm/hugepages (Documentation/admin-guide/mm/hugetlbpage.rst). A hugetlbfs has a limit of its own
  * only where it was mounted with size=. -1: there is no such folder. */
 int ram_room(const char *dir, struct ram_room *out);
+/* page_bytes of it alone: one statfs(2). */
+uint64_t ram_page_bytes(const char *dir);
 
 /* Bytes that the file holds (st_blocks). */
 uint64_t ram_resident_bytes(const char *path);

@@ -296,7 +296,7 @@ int spec_check_pages(const struct domain_spec *spec, uint64_t page_bytes, struct
 
 	if (spec->mem_boot % page_bytes)
 		return err_set(e, EINVAL,
-			"memory.boot: %lluM is no multiple of %lluM, the size of this host's huge pages",
+			"memory.boot: %lluM is no multiple of %lluM, the size of this host's huge pages; change it, or run it where pages are smaller",
 			(unsigned long long)spec->mem_boot >> 20, page_mib);
 	if (spec_vmem_bytes(spec) && page_bytes > MEM_STEP)
 		return err_set(e, EINVAL,

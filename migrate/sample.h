@@ -19,7 +19,7 @@ struct sample {
 	double zstd_ratio, zstd_bps; /* the same by zstd */
 };
 
-/* About 1 % of the data's pages, at least 4096 where there are as many; 10-60 ms. @stop set: -ECANCELED. */
+/* About 1 % of the data's pages, at least 4096 where there are as many; 15 ms for 512 MiB, 85 ms for 4 GiB (measured). @stop set: -ECANCELED. */
 int sample_ram(
 	const struct ram_block *blocks, unsigned n_blocks, const atomic_bool *stop, struct sample *out, struct err *e);
 

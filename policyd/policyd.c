@@ -128,10 +128,7 @@ void policyd_capacity(const struct policyd *p, struct capacity *out)
 
 uint64_t policyd_ram_page(const struct policyd *p)
 {
-	struct ram_room room;
-
-	ram_room(p->conf->host.paths.ram, &room);
-	return room.page_bytes;
+	return ram_page_bytes(p->conf->host.paths.ram);
 }
 
 /* What @d was given and has not touched yet. */

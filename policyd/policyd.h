@@ -98,7 +98,8 @@ struct capacity {
 void policyd_capacity(const struct policyd *p, struct capacity *out);
 
 /* Bytes that RAM files may still take on the file system of paths.ram: what is free there, less what other domains than @but (NULL: all)
- * have been given and not touched yet. A guest that touches memory which the file system cannot give is killed by the kernel.
+ * have been given and not touched yet. On huge pages: of the pool, less what
+ * is reserved there for others than us, too. A guest that touches memory which the file system cannot give is killed by the kernel.
  * UINT64_MAX: no limit is known. */
 uint64_t policyd_ram_free(const struct policyd *p, const struct dom *but);
 

@@ -447,8 +447,8 @@ def test_donor_gives_first(env):
     assert "batch1" in told and "chosen" in told, told
     # the same by its number, of the whole host, and of a time
     number = re.search(r"decision (\d+)", told).group(1)
-    assert told.split("now\n")[0].startswith(alpha.ctl("explain", number).split("\nweb1 lost")[0][:200]), (told, alpha.ctl("explain", number))
-    assert "nothing to do" in alpha.ctl("explain", "alpha") or "decision" in alpha.ctl("explain", "alpha")
+    assert alpha.ctl("explain", number).split("\n")[:3] == told.split("\n")[:3], (told, alpha.ctl("explain", number))
+    assert alpha.json("explain", "alpha")["now"]["text"] and alpha.json("explain", "alpha")["plan"]
     then = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(alpha.json("explain", number)["t"] / 1000))
     assert "decision %s" % number in alpha.ctl("explain", "--at", then, "web1"), alpha.ctl("explain", "--at", then, "web1")
     record = alpha.ctl("explain", "--record", "web1")  # with all its inputs: decided again, it is the same
