@@ -177,18 +177,19 @@ static void kill_child(pid_t pid)
 static int start_recorded(
 	const struct launch_conf *conf, const struct strv *argv, const int *taps, struct launched *l, struct err *e)
 {
+	const char *record = conf->replaces ? LAUNCH_NEXT_RECORD : LAUNCH_RECORD;
 	char log[SPEC_PATH_MAX];
 	int r;
 
-	r = rundir_path(conf->services, conf->spec->name, "qemu.log", log, e);
+	r = launch_next_path(conf->services, l, "qemu.log", log, e);
 	if (!r)
-		r = launch_record_write(conf->services, l, e);
+		r = launch_record_write(conf->services, l, record, e);
 	if (!r)
 		r = spawn(argv, log, taps, &l->pid, e);
 	if (r < 0)
 		return r;
 	l->start_time = launch_start_time(l->pid); /* 0: it is dead already, and launch_alive says so */
-	r = launch_record_write(conf->services, l, e);
+	r = launch_record_write(conf->services, l, record, e);
 	if (r < 0)
 		kill_child(l->pid);
 	return r;
@@ -201,42 +202,69 @@ static int remove_leftovers(const struct launch_conf *conf, struct err *e)
 	return r == -EBUSY ? err_set(e, EEXIST, "it runs already") : r;
 }
 
-int launch_start(const struct launch_conf *conf, struct launched *out, struct err *e)
+/* A successor in a same-host move keeps what was known of the one it replaces. */
+static int first_record(const struct launch_conf *conf, struct launched *l, struct err *e)
 {
 	const char *machine = conf->machine ? conf->machine : LAUNCH_MACHINE;
-	struct launched l = {.spec = *conf->spec,
-		.console_port = conf->console_port,
-		.incoming = conf->incoming,
-		.guest_agent = !conf->no_guest_agent};
-	int taps[SPEC_NETS_MAX] = {-1, -1, -1, -1, -1, -1, -1, -1};
-	struct strv argv = {0};
-	char dir[SPEC_PATH_MAX];
-	bool have_ram = false;
+
+	*l = conf->replaces ? *conf->replaces : (struct launched){.guest_agent = !conf->no_guest_agent};
+	l->spec = *conf->spec;
+	l->pid = 0;
+	l->start_time = 0;
+	l->console_port = conf->console_port;
+	l->incoming = conf->incoming;
+	l->generation += conf->replaces != NULL;
+	l->resume = conf->resume;
+	if (strlen(machine) >= sizeof(l->machine))
+		return err_set(e, EINVAL, "machine type \"%s\" is too long", machine);
+	memcpy(l->machine, machine, strlen(machine) + 1);
+	return 0;
+}
+
+/* The folder and the RAM files; a successor finds them there. @made: they are new. */
+static int make_place(const struct launch_conf *conf, const char *dir, bool *made, struct err *e)
+{
 	int r;
 
-	if (strlen(machine) >= sizeof(l.machine))
-		return err_set(e, EINVAL, "machine type \"%s\" is too long", machine);
-	memcpy(l.machine, machine, strlen(machine) + 1);
-	r = launch_argv(conf, &argv, e);
-	if (!r)
-		r = rundir_path(conf->services, conf->spec->name, "", dir, e);
-	if (!r)
-		r = remove_leftovers(conf, e);
-	if (r < 0)
-		goto out;
+	if (conf->replaces)
+		return 0;
 	r = make_folders(dir, e);
 	if (!r)
 		r = make_ram(conf, e);
-	have_ram = !r;
+	*made = !r;
+	return r;
+}
+
+int launch_start(const struct launch_conf *conf, struct launched *out, struct err *e)
+{
+	int taps[SPEC_NETS_MAX] = {-1, -1, -1, -1, -1, -1, -1, -1};
+	struct strv argv = {0};
+	struct launched l;
+	char dir[SPEC_PATH_MAX];
+	bool made = false;
+	int r;
+
+	r = first_record(conf, &l, e);
+	if (!r)
+		r = launch_argv(conf, &argv, e);
+	if (!r)
+		r = rundir_path(conf->services, conf->spec->name, "", dir, e);
+	if (!r && !conf->replaces)
+		r = remove_leftovers(conf, e);
+	if (r < 0)
+		goto out;
+	r = make_place(conf, dir, &made, e);
 	if (!r)
 		r = open_taps(conf, taps, e);
 	if (!r)
 		r = start_recorded(conf, &argv, taps, &l, e);
 	if (!r)
 		*out = l;
-	if (r < 0 && have_ram)
+	if (r < 0 && made)
 		remove_ram(conf);
-	if (r < 0)
+	if (r < 0 && conf->replaces)
+		launch_next_drop(conf->services, &l, NULL);
+	else if (r < 0)
 		launch_remove_folder(dir);
 out:
 	close_taps(taps);

@@ -6,6 +6,8 @@
  * qga.sock (port "org.qemu.guest_agent.0", see qga.h), qemu.log (QEMU's stderr). RAM file: see ram_path. Nothing here blocks longer than a fork and some file writes on tmpfs.
  * Loop thread (or any one thread).
  *
+ * While it is moved to another QEMU on this host, launch.next.json is that one's record (launch_next.c).
+ *
  * Ids in QEMU: ram, vmem (memory backends), vmem0 (virtio-mem), balloon0, vd0.. (disks; nodes disk0.., file-disk0..), nic0.. / net0..,
  * cpu-N (every vCPU but core 0, also those it boots with, so that each of them can be unplugged and re-created by core id). */
 #ifndef DOMAIN_LAUNCH_H
@@ -32,6 +34,9 @@ struct launch_conf {
 	unsigned vcpu_ids[LAUNCH_HOTPLUGGED_MAX];
 	unsigned n_vcpu_ids;
 	const char *machine; /* versioned machine type; NULL = default (LAUNCH_MACHINE) */
+	/* A same-host move: the QEMU that runs it now, borrowed. The new one maps the same RAM files; @incoming must be set. NULL = none does. */
+	const struct launched *replaces;
+	bool resume; /* with replaces: its guest runs, and must run on whatever becomes of this */
 };
 
 #define LAUNCH_MACHINE "pc-q35-7.2"
@@ -79,6 +84,12 @@ struct launched { /* what is known of a running QEMU */
 	bool guest_agent; /* it has the channel org.qemu.guest_agent.0, at qga.sock; those of an older policyd have not */
 	bool vcpu_removed; /* a vCPU was unplugged from this QEMU (written before it is asked to); see dom_no_live_move */
 	char machine[64];
+	/* Of a same-host move, see launch_next.c. generation: how many QEMUs this one's guest had before in its life; its sockets, pid file
+	 * and log are made with names that end in it ("qmp.sock.2"; 0: "qmp.sock"). */
+	unsigned generation;
+	pid_t replaced; /* the other one, which must end; 0 = it has */
+	uint64_t replaced_start;
+	bool resume; /* its guest ran and was stopped for the move: it must run on */
 };
 
 /* Make the run folder, RAM files and taps (each put into its switch's bridge of our network namespace; needs CAP_NET_ADMIN), write
@@ -86,6 +97,34 @@ struct launched { /* what is known of a running QEMU */
  * Returns at once; that it works is known when qmp.sock answers or the pid ends. -EEXIST: it runs already, or a RAM file of it is there
  * that no dead launch accounts for; -ENOENT: no such volume, switch, bridge. On failure nothing is left behind. */
 int launch_start(const struct launch_conf *conf, struct launched *out, struct err *e);
+
+/* ---- a same-host move: for a moment there are two QEMUs of one domain, the second by launch_start with conf.replaces ----
+ *
+ * Of the two the one in launch.json owns the guest, the other's record is launch.next.json. The hand-off is a rename(2). policyd may die at any
+ * moment of it: launch_scan (and launch_cleanup) ends whoever is not the owner. */
+
+/* In the run folder: where the second may listen for the state of the first's devices. Removed by launch_next_done and launch_next_drop. */
+#define LAUNCH_MOVE_SOCKET "move.sock"
+
+/* launch_stderr_tail of one that is not the owner. */
+void launch_next_stderr_tail(const struct host_services *s, const struct launched *next, char *out, size_t size);
+/* Where @l's QEMU has this socket, pid file or log while it is not the owner. */
+int launch_next_path(const struct host_services *s, const struct launched *l, const char *leaf, char out[SPEC_PATH_MAX],
+	struct err *e);
+/* The hand-off: @next owns the guest from here on, and @old, whose guest must stand, is its to end. @next is changed. On failure @old is the
+ * owner still. */
+int launch_next_own(const struct host_services *s, struct launched *next, const struct launched *old, struct err *e);
+/* Back: @old is the owner again. Only if @next never ran. */
+int launch_next_disown(
+	const struct host_services *s, const struct launched *next, const struct launched *old, struct err *e);
+/* The guest runs in its owner @l, and the other one is dead: the owner's sockets get their usual names. @l is changed. */
+int launch_next_done(const struct host_services *s, struct launched *l, struct err *e);
+/* End @next, which is not the owner, and remove what it left. SIGKILL; waits for its end, some milliseconds (-EBUSY: 5 s did not do). */
+int launch_next_drop(const struct host_services *s, const struct launched *next, struct err *e);
+
+/* Of a move that is cut off: the QEMU that has a record in the folder of domain @name and is not the owner is ended, and the owner's record says whether its guest
+ * must run on. launch_scan does it first. 0 also when there is none. */
+int launch_next_settle(const struct host_services *s, const char *name, struct err *e);
 
 /* Every domain folder below <run> whose QEMU is alive (pid and start time match, command line names the uuid and the folder): for each
  * call @found. Also finds one whose launcher died between starting it and writing its pid down. Dead leftovers are reported with

@@ -1,6 +1,6 @@
 /* From a definition and what the host offers to QEMU's argument list. Pure; called by launch_start and by tests. Source and target of a
  * migration build theirs from the same spec, so that every id, address and size is the same on both. */
-#include "domain/launch.h"
+#include "domain/launch_priv.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -83,13 +83,30 @@ static const char *escaped(const char *value, char out[2 * SPEC_PATH_MAX])
 	return out;
 }
 
-/* A path below the run folder, escaped. */
-static const char *run_file(struct builder *b, const char *leaf, char out[2 * SPEC_PATH_MAX])
+void launch_leaf(unsigned generation, const char *leaf, char out[64])
 {
-	char path[SPEC_PATH_MAX] = "";
+	if (generation)
+		snprintf(out, 64, "%s.%u", leaf, generation);
+	else
+		snprintf(out, 64, "%s", leaf);
+}
 
+/* Of a socket or the pid file, below the run folder: those of two QEMUs of one domain are there side by side. */
+static void own_path(struct builder *b, const char *leaf, char out[SPEC_PATH_MAX])
+{
+	char own[64];
+
+	launch_leaf(b->conf->replaces ? b->conf->replaces->generation + 1 : 0, leaf, own);
+	out[0] = 0;
 	if (b->r >= 0)
-		b->r = rundir_path(b->services, b->spec->name, leaf, path, b->e);
+		b->r = rundir_path(b->services, b->spec->name, own, out, b->e);
+}
+
+static const char *socket_file(struct builder *b, const char *leaf, char out[2 * SPEC_PATH_MAX])
+{
+	char path[SPEC_PATH_MAX];
+
+	own_path(b, leaf, path);
 	return escaped(path, out);
 }
 
@@ -103,7 +120,7 @@ static const char *cpu_model(const struct builder *b)
 static void add_machine(struct builder *b)
 {
 	bool kvm = b->services->accel == ACCEL_KVM; /* auto is TCG, see services.h */
-	char pid[SPEC_PATH_MAX] = "";
+	char pid[SPEC_PATH_MAX];
 
 	add(b, "%s", b->services->paths.qemu);
 	add(b, "-name");
@@ -111,8 +128,7 @@ static void add_machine(struct builder *b)
 	add(b, "-uuid");
 	add(b, "%s", b->spec->uuid);
 	add(b, "-pidfile"); /* early: with the uuid, this is what tells our QEMU among others (launch_scan.c) */
-	if (b->r >= 0)
-		b->r = rundir_path(b->services, b->spec->name, "qemu.pid", pid, b->e);
+	own_path(b, "qemu.pid", pid);
 	add(b, "%s", pid);
 	add(b, "-nodefaults");
 	add(b, "-no-user-config");
@@ -185,18 +201,20 @@ static void add_balloon(struct builder *b)
 
 static void add_console(struct builder *b)
 {
-	char sock[2 * SPEC_PATH_MAX], log[2 * SPEC_PATH_MAX];
+	char sock[2 * SPEC_PATH_MAX], log[2 * SPEC_PATH_MAX], path[SPEC_PATH_MAX] = "";
 
-	run_file(b, "console.log", log);
+	if (b->r >= 0)
+		b->r = rundir_path(b->services, b->spec->name, "console.log", path, b->e);
+	escaped(path, log);
 	add(b, "-chardev");
 	if (b->conf->console_port)
 		add(b, "socket,id=console0,host=127.0.0.1,port=%u,server=on,wait=off,logfile=%s,logappend=on",
 			b->conf->console_port, log);
 	else
 		add(b, "socket,id=console0,path=%s,server=on,wait=off,logfile=%s,logappend=on",
-			run_file(b, "console.sock", sock), log);
+			socket_file(b, "console.sock", sock), log);
 	add(b, "-chardev");
-	add(b, "socket,id=agent0,path=%s,server=on,wait=off", run_file(b, "agent.sock", sock));
+	add(b, "socket,id=agent0,path=%s,server=on,wait=off", socket_file(b, "agent.sock", sock));
 	add(b, "-device");
 	add(b, "virtio-serial-pci,id=serial0,max_ports=4,bus=pcie.0,addr=0x%x", SLOT_SERIAL);
 	add(b, "-device");
@@ -206,7 +224,7 @@ static void add_console(struct builder *b)
 	if (b->conf->no_guest_agent)
 		return;
 	add(b, "-chardev");
-	add(b, "socket,id=qga0,path=%s,server=on,wait=off", run_file(b, "qga.sock", sock));
+	add(b, "socket,id=qga0,path=%s,server=on,wait=off", socket_file(b, "qga.sock", sock));
 	add(b, "-device");
 	add(b, "virtserialport,id=" QGA_PORT_ID ",chardev=qga0,name=org.qemu.guest_agent.0,bus=serial0.0,nr=2");
 }
@@ -219,7 +237,7 @@ static void add_monitors(struct builder *b)
 
 	for (i = 0; i < 2; i++) {
 		add(b, "-chardev");
-		add(b, "socket,id=qmp%u,path=%s,server=on,wait=off", i, run_file(b, leaves[i], sock));
+		add(b, "socket,id=qmp%u,path=%s,server=on,wait=off", i, socket_file(b, leaves[i], sock));
 		add(b, "-mon");
 		add(b, "chardev=qmp%u,mode=control", i);
 	}

@@ -1,5 +1,5 @@
-/* launch.json: what must be known of a running QEMU to take it over again. Written whole and renamed into place, on tmpfs, without
- * fsync: after a crash of the host no QEMU is left either. Called by launch.c and launch_scan.c. */
+/* launch.json (and launch.next.json): what must be known of a running QEMU to take it over again. Written whole and renamed into place, on tmpfs, without
+ * fsync: after a crash of the host no QEMU is left either. Called by the files of launch_*.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,11 +11,17 @@
 
 #define RECORD_MAX (256u << 10)
 
+/* A policyd from before same-host moves would take a QEMU of a later generation for dead, and remove its memory: so it does not understand the record. */
+static int record_format(const struct launched *l)
+{
+	return l->generation || l->replaced || l->resume ? 2 : 1;
+}
+
 static json_t *record_to_json(const struct launched *l)
 {
 	return json_pack(
-		"{s:i, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:i, s:b, s:I, s:{s:I, s:I, s:I, s:f}, s:b, s:s}",
-		"format", 1, "spec", spec_to_json(&l->spec), "pid", (json_int_t)l->pid, "start_time",
+		"{s:i, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:i, s:b, s:I, s:{s:I, s:I, s:I, s:f}, s:b, s:s, s:i, s:I, s:I, s:b}",
+		"format", record_format(l), "spec", spec_to_json(&l->spec), "pid", (json_int_t)l->pid, "start_time",
 		(json_int_t)l->start_time, "console_port", (int)l->console_port, "incoming", (int)l->incoming,
 		"vcpu_removed", (int)l->vcpu_removed, "unplug_refusals", (int)l->unplug_refusals,
 		"unplug_frozen_until_ms", (json_int_t)l->unplug_frozen_until_ms, "cpu_cap", (int)l->cpu_cap,
@@ -23,7 +29,8 @@ static json_t *record_to_json(const struct launched *l)
 		(json_int_t)l->shrink_frozen_until_ms, "guard", "until_ms", (json_int_t)l->guard.until_ms,
 		"before_bytes", (json_int_t)l->guard.before_bytes, "step_bytes", (json_int_t)l->guard.step_bytes,
 		"faults_before_ps", l->guard.faults_before_ps, "guest_agent", (int)l->guest_agent, "machine",
-		l->machine);
+		l->machine, "generation", (int)l->generation, "replaced", (json_int_t)l->replaced, "replaced_start",
+		(json_int_t)l->replaced_start, "resume", (int)l->resume);
 }
 
 static int write_file(const char *path, const char *text)
@@ -40,15 +47,16 @@ static int write_file(const char *path, const char *text)
 	return r;
 }
 
-int launch_record_write(const struct host_services *s, const struct launched *l, struct err *e)
+int launch_record_write(const struct host_services *s, const struct launched *l, const char *leaf, struct err *e)
 {
-	char path[SPEC_PATH_MAX], tmp[SPEC_PATH_MAX], *text;
+	char path[SPEC_PATH_MAX], tmp[SPEC_PATH_MAX], fresh[64], *text;
 	json_t *j;
 	int r;
 
-	r = rundir_path(s, l->spec.name, "launch.json", path, e);
+	snprintf(fresh, sizeof(fresh), "%s.new", leaf);
+	r = rundir_path(s, l->spec.name, leaf, path, e);
 	if (!r)
-		r = rundir_path(s, l->spec.name, "launch.json.new", tmp, e);
+		r = rundir_path(s, l->spec.name, fresh, tmp, e);
 	if (r < 0)
 		return r;
 	j = record_to_json(l);
@@ -70,26 +78,28 @@ static int record_from_json(const json_t *j, struct launched *out, struct err *e
 {
 	struct launched l = {0};
 	int r, format = 0, console_port, incoming, vcpu_removed = 0, refusals = 0, cpu_cap = 0, by_policy = 0,
-	       guest_agent = 0;
-	json_int_t pid, start, frozen_until_ms = 0, shrink_frozen_until_ms = 0, until_ms = 0, before = 0, step = 0;
+	       guest_agent = 0, generation = 0, resume = 0;
+	json_int_t replaced = 0, replaced_start = 0, pid, start, frozen_until_ms = 0, shrink_frozen_until_ms = 0,
+		   until_ms = 0, before = 0, step = 0;
 	double faults = -1;
 	const char *machine;
 	json_error_t je;
 	json_t *spec;
 
 	if (json_unpack_ex((json_t *)j, &je, 0,
-		    "{s:i, s:o, s:I, s:I, s:i, s:b, s?b, s?i, s?I, s?i, s?b, s?I, s?{s:I, s:I, s:I, s:F}, s?b, s:s}",
+		    "{s:i, s:o, s:I, s:I, s:i, s:b, s?b, s?i, s?I, s?i, s?b, s?I, s?{s:I, s:I, s:I, s:F}, s?b, s:s, s?i, s?I, s?I, s?b}",
 		    "format", &format, "spec", &spec, "pid", &pid, "start_time", &start, "console_port", &console_port,
 		    "incoming", &incoming, "vcpu_removed", &vcpu_removed, "unplug_refusals", &refusals,
 		    "unplug_frozen_until_ms", &frozen_until_ms, "cpu_cap", &cpu_cap, "cpu_cap_by_policy", &by_policy,
 		    "shrink_frozen_until_ms", &shrink_frozen_until_ms, "guard", "until_ms", &until_ms, "before_bytes",
 		    &before, "step_bytes", &step, "faults_before_ps", &faults, "guest_agent", &guest_agent, "machine",
-		    &machine))
+		    &machine, "generation", &generation, "replaced", &replaced, "replaced_start", &replaced_start,
+		    "resume", &resume))
 		return err_set(e, EBADMSG, "%s", je.text);
-	if (format != 1)
+	if (format != 1 && format != 2)
 		return err_set(e, EBADMSG, "format %d is not known; a newer policyd wrote it", format);
-	if (pid < 0 || pid > INT32_MAX || before < 0 || step < 0 || console_port < 0 || console_port > UINT16_MAX ||
-		strlen(machine) >= sizeof(l.machine))
+	if (pid < 0 || pid > INT32_MAX || replaced < 0 || replaced > INT32_MAX || generation < 0 || before < 0 ||
+		step < 0 || console_port < 0 || console_port > UINT16_MAX || strlen(machine) >= sizeof(l.machine))
 		return err_set(e, EBADMSG, "a value is out of range");
 	r = spec_from_json(spec, &l.spec, e);
 	if (r < 0) {
@@ -112,11 +122,16 @@ static int record_from_json(const json_t *j, struct launched *out, struct err *e
 		.step_bytes = (uint64_t)step,
 		.faults_before_ps = faults};
 	memcpy(l.machine, machine, strlen(machine) + 1);
+	l.generation = (unsigned)generation;
+	l.replaced = (pid_t)replaced;
+	l.replaced_start = (uint64_t)replaced_start;
+	l.resume = resume;
 	*out = l;
 	return 0;
 }
 
-int launch_record_read(const struct host_services *s, const char *name, struct launched *out, struct err *e)
+int launch_record_read(
+	const struct host_services *s, const char *name, const char *leaf, struct launched *out, struct err *e)
 {
 	char path[SPEC_PATH_MAX], *text = NULL;
 	json_error_t je;
@@ -124,7 +139,7 @@ int launch_record_read(const struct host_services *s, const char *name, struct l
 	ssize_t n = -1;
 	int r, fd;
 
-	r = rundir_path(s, name, "launch.json", path, e);
+	r = rundir_path(s, name, leaf, path, e);
 	if (r < 0)
 		return r;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

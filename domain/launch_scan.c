@@ -78,22 +78,34 @@ int launch_pidfd(const struct launched *l)
 
 /* ---- who is it? ---- */
 
-static bool has_argument(const char *args, size_t n, const char *what)
+/* @or_more: or one that goes on with a dot after it. */
+static bool has_argument(const char *args, size_t n, const char *what, bool or_more)
 {
+	size_t len = strlen(what);
 	const char *p;
 
 	for (p = args; p < args + n; p += strlen(p) + 1)
-		if (!strcmp(p, what))
+		if (!strncmp(p, what, len) && (!p[len] || (or_more && p[len] == '.')))
 			return true;
 	return false;
 }
 
-static bool is_qemu_of(pid_t pid, const char *uuid, const char *pidfile)
+static bool is_qemu_of(pid_t pid, const struct launched *l, const char *pidfile)
 {
+	bool any = l->generation == LAUNCH_ANY_GENERATION;
 	char args[16384];
 	ssize_t n = read_proc(pid, "cmdline", args, sizeof(args));
 
-	return n > 0 && has_argument(args, (size_t)n, uuid) && has_argument(args, (size_t)n, pidfile);
+	return n > 0 && has_argument(args, (size_t)n, l->spec.uuid, false) &&
+		has_argument(args, (size_t)n, pidfile, any);
+}
+
+static int pidfile_path(const struct host_services *s, const struct launched *l, char out[SPEC_PATH_MAX])
+{
+	char leaf[64];
+
+	launch_leaf(l->generation == LAUNCH_ANY_GENERATION ? 0 : l->generation, "qemu.pid", leaf);
+	return rundir_path(s, l->spec.name, leaf, out, NULL);
 }
 
 /* A process is known by its command line, and has none of its own until exec is nearly through: before, it shows its launcher's, and for a moment
@@ -102,11 +114,14 @@ static bool is_qemu_of(pid_t pid, const char *uuid, const char *pidfile)
 #define LOOKS 100
 static const struct timespec look_pause = {.tv_nsec = 10 * 1000 * 1000};
 
-/* The recorded process lives (pid and start time agree): is it the QEMU? */
-static bool becomes_qemu_of(const struct launched *l, const char *pidfile)
+bool launch_is_qemu(const struct host_services *s, const struct launched *l)
 {
+	char pidfile[SPEC_PATH_MAX];
+
+	if (pidfile_path(s, l, pidfile))
+		return false;
 	for (unsigned i = 0; i < LOOKS && launch_alive(l); i++) {
-		if (is_qemu_of(l->pid, l->spec.uuid, pidfile))
+		if (is_qemu_of(l->pid, l, pidfile))
 			return true;
 		nanosleep(&look_pause, NULL);
 	}
@@ -120,13 +135,13 @@ int launch_find_process(const struct host_services *s, struct launched *l)
 	int r = -ESRCH;
 	DIR *proc;
 
-	if (rundir_path(s, l->spec.name, "qemu.pid", pidfile, NULL))
+	if (pidfile_path(s, l, pidfile))
 		return -ESRCH;
 	proc = opendir("/proc");
 	while (proc && r < 0 && (d = readdir(proc))) {
 		pid_t pid = isdigit((unsigned char)d->d_name[0]) ? atoi(d->d_name) : 0;
 
-		if (!pid || !is_qemu_of(pid, l->spec.uuid, pidfile))
+		if (!pid || !is_qemu_of(pid, l, pidfile))
 			continue;
 		l->start_time = launch_start_time(pid);
 		l->pid = pid;
@@ -138,8 +153,7 @@ int launch_find_process(const struct host_services *s, struct launched *l)
 	return r;
 }
 
-/* The record names no process, or cannot be read. */
-static int find_unrecorded(const struct host_services *s, struct launched *l)
+int launch_find_unrecorded(const struct host_services *s, struct launched *l)
 {
 	int r = launch_find_process(s, l);
 
@@ -153,20 +167,21 @@ static int find_unrecorded(const struct host_services *s, struct launched *l)
 /* The record and the process it speaks of. pid = 0 in @l: dead. */
 static int look_up(const struct host_services *s, const char *name, struct launched *l, struct err *e)
 {
-	char pidfile[SPEC_PATH_MAX];
-	int r = launch_record_read(s, name, l, e);
+	int r = launch_next_settle(s, name, e);
 
 	if (!r)
-		r = rundir_path(s, name, "qemu.pid", pidfile, e);
+		r = launch_record_read(s, name, LAUNCH_RECORD, l, e);
+	if (!r)
+		r = launch_next_finish(s, l, e);
 	if (r < 0)
 		return r;
-	if (l->pid && becomes_qemu_of(l, pidfile))
+	if (l->pid && launch_is_qemu(s, l))
 		return 0;
 	/* no pid: its launcher died after starting it, or before */
-	if (l->pid || find_unrecorded(s, l) < 0)
+	if (l->pid || launch_find_unrecorded(s, l) < 0)
 		l->pid = 0;
 	else
-		launch_record_write(s, l, NULL);
+		launch_record_write(s, l, LAUNCH_RECORD, NULL);
 	return 0;
 }
 
@@ -195,21 +210,21 @@ int launch_scan(
 
 int launch_update(const struct host_services *s, const struct launched *l, struct err *e)
 {
-	return launch_record_write(s, l, e);
+	return launch_record_write(s, l, LAUNCH_RECORD, e);
 }
 
 /* ---- its last words ---- */
 
-void launch_stderr_tail(const struct host_services *s, const char *name, char *out, size_t size)
+static void tail_of(const char *path, char *out, size_t size)
 {
-	char path[SPEC_PATH_MAX], text[4096], *line, *save = NULL;
+	char text[4096], *line, *save = NULL;
 	size_t used = 0, want = size - size / 8; /* "; " is longer than what it stands for */
 	ssize_t n = -1;
 	off_t end;
 	int fd;
 
 	out[0] = 0;
-	fd = rundir_path(s, name, "qemu.log", path, NULL) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	end = lseek(fd, 0, SEEK_END);
@@ -226,6 +241,24 @@ void launch_stderr_tail(const struct host_services *s, const char *name, char *o
 	line = strtok_r(line && line[1] ? line : text, "\n", &save);
 	for (; line && used < size; line = strtok_r(NULL, "\n", &save))
 		used += (size_t)snprintf(out + used, size - used, "%s%s", used ? "; " : "", line);
+}
+
+void launch_stderr_tail(const struct host_services *s, const char *name, char *out, size_t size)
+{
+	char path[SPEC_PATH_MAX];
+
+	out[0] = 0;
+	if (!rundir_path(s, name, "qemu.log", path, NULL))
+		tail_of(path, out, size);
+}
+
+void launch_next_stderr_tail(const struct host_services *s, const struct launched *next, char *out, size_t size)
+{
+	char path[SPEC_PATH_MAX];
+
+	out[0] = 0;
+	if (!launch_next_path(s, next, "qemu.log", path, NULL))
+		tail_of(path, out, size);
 }
 
 /* ---- clearing away ---- */
@@ -278,8 +311,8 @@ static int look_up_dead(
 	if (r == -ENOENT || r == -ENAMETOOLONG)
 		return r;
 	if (r < 0) { /* a record that cannot be read: command lines decide */
-		*l = (struct launched){.spec = *spec};
-		if (find_unrecorded(s, l) < 0)
+		*l = (struct launched){.spec = *spec, .generation = LAUNCH_ANY_GENERATION};
+		if (launch_find_unrecorded(s, l) < 0)
 			l->pid = 0;
 	}
 	if (l->pid)

@@ -163,6 +163,27 @@ static void test_choices(void **state)
 	strv_fini(&f.argv);
 }
 
+/* A same-host move: the second QEMU has names of its own for what only one can have, and the same RAM. */
+static void test_second_generation(void **state)
+{
+	struct launched first = {.generation = 1};
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	f.conf.incoming = true;
+	f.conf.replaces = &first;
+	build(&f);
+	HAS("-chardev", "qmp.sock.2,server=on");
+	HAS("-chardev", "qmp-worker.sock.2,server=on");
+	HAS("-chardev", "agent.sock.2,server=on");
+	HAS("-chardev", "console.sock.2,server=on,wait=off,logfile=/run/policyd/web1/console.log,");
+	HAS("-pidfile", "/run/policyd/web1/qemu.pid.2");
+	HAS("-incoming", "defer");
+	HAS(NULL, "-S");
+	strv_fini(&f.argv);
+}
+
 static void test_disks_and_networks(void **state)
 {
 	struct fix f;
@@ -300,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_memory_beyond_boot),
 		cmocka_unit_test(test_incoming),
 		cmocka_unit_test(test_choices),
+		cmocka_unit_test(test_second_generation),
 		cmocka_unit_test(test_disks_and_networks),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_paths),

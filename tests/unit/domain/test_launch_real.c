@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "domain/launch.h"
+#include "domain/launch_priv.h"
 #include "domain/qmp.h"
 #include "domain/ram.h"
 #include "tests/unit/support/skip.h"
@@ -467,6 +467,114 @@ static void test_exec_is_awaited(void **state)
 	assert_int_equal(s.n, 0);
 }
 
+/* ---- two QEMUs of one domain: a same-host move that was cut off ---- */
+
+static void start_next(struct env *env, const struct launched *old, struct launched *next)
+{
+	start(env, &env->a, next, &(struct launch_conf){.incoming = true, .replaces = old, .resume = true});
+	assert_int_equal(next->generation, old->generation + 1);
+	assert_true(launch_alive(old) && launch_alive(next) && old->pid != next->pid);
+}
+
+static void assert_gone(const struct env *env, const char *leaf)
+{
+	char path[SPEC_PATH_MAX];
+
+	assert_int_equal(rundir_path(&env->a, "t1", leaf, path, NULL), 0);
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
+/* The one that is found is @owner, alone; @other has ended, and nothing of it is left. */
+static void assert_settled(struct env *env, const struct launched *owner, const struct launched *other)
+{
+	struct scan s;
+	struct qmp *q;
+
+	for (int i = 0; i < 2; i++) { /* once is for ever */
+		scan(env, &s);
+		assert_int_equal(s.n, 1);
+		assert_int_equal(s.last.pid, owner->pid);
+		assert_int_equal(s.last.replaced, 0);
+		assert_true(s.last.resume && launch_alive(owner) && !launch_alive(other));
+	}
+	assert_gone(env, "launch.next.json");
+	q = qmp_to(env, &env->a, "qmp.sock");
+	qmp_free(q);
+}
+
+static void test_cut_before_the_hand_off(void **state)
+{
+	struct env *env = *state;
+	struct launched old, next, forgotten;
+	char ram[SPEC_PATH_MAX];
+
+	need_qemu();
+	start(env, &env->a, &old, NULL);
+	ram_path(&env->a, &env->spec, ram, NULL);
+	wait_runs(ram);
+	start_next(env, &old, &next);
+	qmp_free(qmp_to(env, &env->a, "qmp.sock.1"));
+	assert_settled(env, &old, &next);
+	assert_gone(env, "qmp.sock.1");
+	assert_gone(env, "qemu.pid.1");
+	wait_runs(ram);
+
+	/* its launcher died before it wrote the pid down: the second is found by its generation, and not taken for the first */
+	start_next(env, &old, &next);
+	forgotten = next;
+	forgotten.pid = 0;
+	forgotten.start_time = 0;
+	assert_int_equal(launch_record_write(&env->a, &forgotten, LAUNCH_NEXT_RECORD, NULL), 0);
+	assert_settled(env, &old, &next);
+	wait_runs(ram);
+
+	/* or before it started it: nothing is ended */
+	assert_int_equal(launch_record_write(&env->a, &forgotten, LAUNCH_NEXT_RECORD, NULL), 0);
+	assert_settled(env, &old, &next);
+
+	/* the first has ended meanwhile: the second must not outlive it, for it would hold the disks */
+	start_next(env, &old, &next);
+	kill(old.pid, SIGKILL);
+	wait_end(&old);
+	assert_int_equal(launch_cleanup(&env->a, &env->spec, NULL), 0);
+	assert_false(launch_alive(&next));
+	assert_int_not_equal(access(ram, F_OK), 0);
+}
+
+static void test_cut_after_the_hand_off(void **state)
+{
+	struct env *env = *state;
+	struct launched old, next, third;
+
+	need_qemu();
+	start(env, &env->a, &old, NULL);
+	start_next(env, &old, &next);
+	qmp_free(qmp_to(env, &env->a, "qmp.sock.1")); /* it is up */
+	assert_int_equal(launch_next_own(&env->a, &next, &old, NULL), 0);
+	assert_settled(env, &next, &old);
+	assert_gone(env, "qmp.sock.1");
+
+	/* back, as the second did not let the guest run: the same again */
+	start_next(env, &next, &third);
+	assert_int_equal(launch_next_own(&env->a, &third, &next, NULL), 0);
+	assert_int_equal(launch_next_disown(&env->a, &third, &next, NULL), 0);
+	assert_settled(env, &next, &third);
+
+	/* nothing was cut */
+	start_next(env, &next, &third);
+	qmp_free(qmp_to(env, &env->a, "qmp.sock.2"));
+	assert_int_equal(launch_next_own(&env->a, &third, &next, NULL), 0);
+	kill(next.pid, SIGKILL);
+	wait_end(&next);
+	assert_int_equal(launch_next_done(&env->a, &third, NULL), 0);
+	third.resume = true; /* not asked for any more, but assert_settled wants it */
+	assert_int_equal(launch_update(&env->a, &third, NULL), 0);
+	assert_settled(env, &third, &next);
+	kill(third.pid, SIGKILL);
+	wait_end(&third);
+	assert_int_equal(launch_cleanup(&env->a, &env->spec, NULL), 0);
+}
+
 static void test_broken_record(void **state)
 {
 	struct env *env = *state;
@@ -583,6 +691,8 @@ int main(void)
 		T(test_second_writer_is_refused),
 		T(test_readopted_after_the_launcher_died),
 		T(test_exec_is_awaited),
+		T(test_cut_before_the_hand_off),
+		T(test_cut_after_the_hand_off),
 		T(test_broken_record),
 		T(test_start_failures),
 		T(test_network),
