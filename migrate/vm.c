@@ -241,12 +241,11 @@ int vm_quit(struct vm *vm, struct err *e)
 	return rc == -EPIPE ? 0 : rc; /* gone before it could answer */
 }
 
-/* The capabilities that our way of moving device state needs; all others are switched off, since an operator's or another tool's earlier
- * migration may have left some on (multifd, compression), and QEMU keeps them. */
-static json_t *capabilities(const json_t *known)
+json_t *vm_capabilities(const json_t *known, bool pause)
 {
 	static const char *const wanted[] = {
-		"x-ignore-shared", "events", "return-path", "pause-before-switchover", "validate-uuid"};
+		"x-ignore-shared", "events", "return-path", "validate-uuid", "pause-before-switchover"};
+	unsigned n = sizeof(wanted) / sizeof(wanted[0]) - !pause;
 	json_t *list = json_array(), *entry;
 	size_t i;
 
@@ -254,13 +253,20 @@ static json_t *capabilities(const json_t *known)
 		const char *name = json_string_value(json_object_get(entry, "capability"));
 		bool want = false;
 
-		for (unsigned w = 0; name && w < sizeof(wanted) / sizeof(wanted[0]); w++)
+		for (unsigned w = 0; name && w < n; w++)
 			want = want || !strcmp(name, wanted[w]);
 		if (want || json_is_true(json_object_get(entry, "state")))
 			json_array_append_new(
 				list, json_pack("{s:s, s:b}", "capability", name ? name : "", "state", want));
 	}
-	return list;
+	return json_pack("{s:o}", "capabilities", list);
+}
+
+/* QEMU's default limit is 128 MiB/s, and it would iterate for what it thinks will not fit 300 ms. TLS is ours, around its stream. */
+json_t *vm_parameters(void)
+{
+	return json_pack("{s:I, s:I, s:s, s:s}", "max-bandwidth", (json_int_t)1 << 40, "downtime-limit",
+		(json_int_t)60000, "tls-creds", "", "tls-hostname", "");
 }
 
 int vm_migration_setup(struct vm *vm, struct err *e)
@@ -271,16 +277,9 @@ int vm_migration_setup(struct vm *vm, struct err *e)
 	rc = call(vm, "query-migrate-capabilities", NULL, CALL_MS, &known, e);
 	if (rc)
 		return rc;
-	rc = call(vm, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", capabilities(known)), CALL_MS,
-		NULL, e);
+	rc = call(vm, "migrate-set-capabilities", vm_capabilities(known, true), CALL_MS, NULL, e);
 	json_decref(known);
-	if (rc)
-		return rc;
-	/* QEMU's default limit is 128 MiB/s, and it would iterate for what it thinks will not fit 300 ms. TLS is ours, around its stream. */
-	return call(vm, "migrate-set-parameters",
-		json_pack("{s:I, s:I, s:s, s:s}", "max-bandwidth", (json_int_t)1 << 40, "downtime-limit",
-			(json_int_t)60000, "tls-creds", "", "tls-hostname", ""),
-		CALL_MS, NULL, e);
+	return rc ? rc : call(vm, "migrate-set-parameters", vm_parameters(), CALL_MS, NULL, e);
 }
 
 int vm_drain(struct vm *vm, struct err *e)
@@ -361,9 +360,12 @@ int vm_migration_ram_bytes(struct vm *vm, uint64_t *out, struct err *e)
 	return 0;
 }
 
+json_t *vm_announce_args(void)
+{
+	return json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5, "step", 50);
+}
+
 int vm_announce(struct vm *vm, struct err *e)
 {
-	return call(vm, "announce-self",
-		json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5, "step", 50), CALL_MS, NULL,
-		e);
+	return call(vm, "announce-self", vm_announce_args(), CALL_MS, NULL, e);
 }

@@ -3,6 +3,7 @@
 #ifndef MIGRATE_VM_H
 #define MIGRATE_VM_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -39,6 +40,12 @@ int vm_blockers(struct vm *vm, void (*found)(void *arg, const char *why), void *
 /* Each device that was given on the command line or added since: its id ("" = it has none) and QEMU's type ("virtio-blk-pci"). */
 int vm_devices(struct vm *vm, void (*found)(void *arg, const char *id, const char *type), void *arg, struct err *e);
 
+/* Arguments of migrate-set-capabilities: those that our way of moving device state needs are on; all others that are on are switched off, since an
+ * operator's or another tool's earlier migration may have left some (multifd, compression), and QEMU keeps them. @known: query-migrate-capabilities'
+ * answer; @pause: before the switch-over. Pure; new reference. */
+json_t *vm_capabilities(const json_t *known, bool pause);
+json_t *vm_parameters(void); /* of migrate-set-parameters: no limits; new reference */
+
 /* Both sides: x-ignore-shared, events, return-path, pause-before-switchover, validate-uuid, no bandwidth limit. */
 int vm_migration_setup(struct vm *vm, struct err *e);
 /* Wait until no disk request that was submitted before is in flight (an empty transaction). */
@@ -54,6 +61,7 @@ int vm_migrate_cancel(struct vm *vm, struct err *e);
 void vm_migration_error(struct vm *vm, char *out, size_t size);
 /* Bytes that QEMU itself sent as RAM: small, or RAM was sent twice. */
 int vm_migration_ram_bytes(struct vm *vm, uint64_t *out, struct err *e);
+json_t *vm_announce_args(void); /* of announce-self; new reference */
 int vm_announce(struct vm *vm, struct err *e);
 
 #endif

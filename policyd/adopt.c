@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policyd/act/run_on.h"
 #include "policyd/api/control.h"
 #include "policyd/cluster/cluster.h"
 #include "policyd/dom.h"
@@ -180,11 +181,36 @@ static void hold_memory(struct dom *d)
 		dom_let_memory(d, 0);
 }
 
+static void on_runs_on(void *arg)
+{
+	struct dom *d = arg;
+
+	run_on_free(d->run_on);
+	d->run_on = NULL;
+	note(d->p, d->spec.name, "adopt", "a same-host move was cut off; its guest, which that had stopped, runs on",
+		true);
+	adopt_on_answer(d);
+}
+
+/* True: not yet, its guest stands because of a same-host move that was cut off. */
+static bool must_run_first(struct dom *d)
+{
+	if (!d->launched.pid || !d->launched.resume)
+		return false;
+	if (!d->guest_running && !d->run_on)
+		d->run_on = run_on_start(d, on_runs_on, d);
+	if (!d->guest_running && d->run_on)
+		return true;
+	d->launched.resume = false;
+	dom_keep_launched(d);
+	return false;
+}
+
 void adopt_on_answer(struct dom *d)
 {
 	struct adopt *a = d->p->adopt;
 
-	if (!d->adopting)
+	if (!d->adopting || must_run_first(d))
 		return;
 	d->adopting = false;
 	if (d->launched.pid) {

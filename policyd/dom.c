@@ -121,7 +121,8 @@ void dom_flags(const struct dom *d, struct domain_flags *out)
 	out->normal = d->state == DOM_BOUND || d->state == DOM_ACTIVE || d->state == DOM_SUSPENDED;
 	out->transition = d->state == DOM_STARTING || d->state == DOM_STOPPING || d->state == DOM_TRANSITION;
 	if (d->job && d->state == DOM_TRANSITION) {
-		out->source = d->job->type->kind == JOB_MIGRATE || d->job->type->kind == JOB_COLD_MOVE;
+		out->source = d->job->type->kind == JOB_MIGRATE || d->job->type->kind == JOB_COLD_MOVE ||
+			d->job->type->kind == JOB_MOVE_HERE;
 		out->target = d->job->type->kind == JOB_INCOMING;
 	}
 	out->error = d->last_error[0] != 0;

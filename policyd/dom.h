@@ -61,6 +61,7 @@ struct dom {
 	struct qmp *qmp; /* NULL without QEMU */
 	bool qmp_up;
 	bool guest_running;    /* as query-status and STOP/RESUME say */
+	char qemu_version[32]; /* "7.2.22", as it says itself; "" = has not yet */
 	char end_reason[32];   /* SHUTDOWN's reason, "" = none seen */
 	struct event *ev_kill; /* SIGKILL, where quit did not help */
 
@@ -90,8 +91,9 @@ struct dom {
 	/* a hand-off that only @doubt_peer can settle (set and cleared by policyd/cluster, "" = none): nobody resumes, stops, starts or removes it */
 	char doubt_peer[CONF_NAME];
 
-	struct job *job;              /* at most one; NULL = idle */
-	char last_op[64];             /* "set-memory", ... */
+	struct run_on *run_on; /* adopt.c's: a same-host move was cut off, and its guest must run on; mostly NULL */
+	struct job *job;       /* at most one; NULL = idle */
+	char last_op[64];      /* "set-memory", ... */
 	char last_error[ERR_MSG_MAX]; /* of the last operation; "" = it worked. Sets flag e */
 	struct watch_domain *watch;   /* brain.c's; NULL without QEMU */
 	struct qga *qga;              /* QEMU's guest agent, if its guest has one; NULL: no channel to it */
@@ -165,7 +167,7 @@ int dom_attach(struct dom *d, const struct launched *l, struct err *e);
 void dom_detach(struct dom *d);
 /* End QEMU: quit over QMP, SIGKILL if it is still there after 5 s. on_exit (job or default) follows. 0; -ESRCH none. */
 int dom_kill(struct dom *d);
-/* Ask QEMU what is given now (query-status, query-hotpluggable-cpus, query-balloon, query-memory-devices); @done with the first failure or code 0; ECANCELED: it is
+/* Ask QEMU what is given now (query-status, query-cpus-fast, query-balloon, query-memory-devices, query-version); @done with the first failure or code 0; ECANCELED: it is
  * being let go, touch nothing of it. */
 void dom_refresh(struct dom *d, void (*done)(void *arg, const struct err *e), void *arg);
 /* What a resize has reached: @bytes in all, @vmem_bytes of it plugged (or still to be plugged). */

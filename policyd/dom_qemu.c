@@ -19,6 +19,8 @@
 #include "policyd/act/brain.h"
 #include "policyd/act/cpu_group.h"
 #include "policyd/act/job.h"
+#include "policyd/act/qemu_facts.h"
+#include "policyd/act/run_on.h"
 #include "policyd/adopt.h"
 #include "policyd/dom.h"
 #include "resize/balloon.h"
@@ -325,6 +327,8 @@ int dom_attach(struct dom *d, const struct launched *l, struct err *e)
 
 void dom_detach(struct dom *d)
 {
+	run_on_free(d->run_on);
+	d->run_on = NULL;
 	if (d->qmp && d->job && d->job->type->on_detach)
 		d->job->type->on_detach(d->job);
 	qga_free(d->qga);
@@ -339,6 +343,7 @@ void dom_detach(struct dom *d)
 	qmp_free(d->qmp);
 	d->qmp = NULL;
 	d->qmp_up = d->guest_running = false;
+	d->qemu_version[0] = 0;
 	if (d->pidfd >= 0)
 		close(d->pidfd);
 	d->pidfd = -1;
@@ -443,7 +448,7 @@ void dom_ended(struct dom *d, bool crashed, const char *why)
 
 /* ---- refresh ---- */
 
-struct refresh { /* three questions, one answer */
+struct refresh { /* some questions, one answer */
 	struct dom *d;
 	unsigned left;
 	struct err e;
@@ -513,13 +518,28 @@ static void on_qmp_devices(void *arg, const json_t *ret, const struct err *e)
 	refresh_one_less(r);
 }
 
+static void on_qmp_version(void *arg, const json_t *ret, const struct err *e)
+{
+	struct refresh *r = arg;
+	struct qemu_facts q = {.major = 0};
+
+	refresh_fault(r, e);
+	if (!e->code) {
+		qemu_facts_take(&q, ret, NULL, NULL, NULL);
+		memcpy(r->d->qemu_version, q.version, sizeof(r->d->qemu_version));
+		qemu_facts_fini(&q);
+	}
+	refresh_one_less(r);
+}
+
 void dom_refresh(struct dom *d, void (*done)(void *arg, const struct err *e), void *arg)
 {
 	static const struct {
 		const char *cmd;
 		qmp_done_fn *done;
 	} asks[] = {{"query-status", on_qmp_status}, {"query-cpus-fast", on_qmp_cpus},
-		{"query-memory-devices", on_qmp_devices}, {"query-balloon", on_qmp_balloon}};
+		{"query-memory-devices", on_qmp_devices}, {"query-balloon", on_qmp_balloon},
+		{"query-version", on_qmp_version}};
 	struct refresh *r = calloc(1, sizeof(*r));
 	struct err e;
 

@@ -391,6 +391,15 @@ void admit_check(
 	check_fips(&c);
 }
 
+void admit_check_qemu(
+	const struct admit_host *host, const char *from, const struct admit_request *rq, struct admit_failures *f)
+{
+	const struct check c = {.host = host, .here = host->services->host_name, .from = from, .rq = rq, .f = f};
+
+	check_machine(&c);
+	check_qemu(&c);
+}
+
 void admit_cluster(
 	const char *cluster, unsigned running, bool this_runs, unsigned min_available, struct admit_failures *f)
 {

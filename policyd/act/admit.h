@@ -77,6 +77,10 @@ struct admit_host { /* all borrowed */
 void admit_check(
 	const struct admit_host *host, const char *from, const struct admit_request *rq, struct admit_failures *f);
 
+/* Of these only what its QEMU has to be: accelerator, version, machine type, CPU. */
+void admit_check_qemu(
+	const struct admit_host *host, const char *from, const struct admit_request *rq, struct admit_failures *f);
+
 /* The cluster rule: a cold move takes the node away for a while. @running: nodes of its cluster that run now, everywhere, this one
  * included (if it runs). */
 void admit_cluster(

@@ -24,6 +24,7 @@ enum job_kind {
 	JOB_COLD_MOVE,
 	JOB_INCOMING,
 	JOB_SUSPEND,
+	JOB_MOVE_HERE,
 	JOB_KIND_COUNT
 };
 

@@ -9,6 +9,7 @@
 #include "domain/ram.h"
 #include "migrate/tracker.h"
 #include "policyd/act/forecast.h"
+#include "policyd/act/move_here.h"
 #include "policyd/act/qemu_probe.h"
 #include "policyd/api/format.h"
 #include "policyd/kept.h"
@@ -188,8 +189,6 @@ static int refuse_at_once(struct dom *d, const struct move_request *rq, bool col
 	const char *name = d->spec.name;
 	struct policy_effective pol;
 
-	if (!strcmp(rq->host, d->p->conf->host.host_name))
-		return err_set(e, EINVAL, "%s is on %s already; name another host", name, rq->host);
 	if (!cluster_conf_peer(d->p, rq->host))
 		return err_set(e, ENOENT,
 			"there is no host \"%s\" under cluster.peers; policyctl hosts shows those that are known",
@@ -245,6 +244,11 @@ static void warm_limits(struct dom *d, struct move_request *rq)
 	rq->limits.max_blackout_ms = MOVE_BLACKOUT_MAX_MS;
 }
 
+static bool is_here(const struct dom *d, const struct move_request *rq)
+{
+	return !strcmp(rq->host, d->p->conf->host.host_name);
+}
+
 int move_start(struct dom *d, const struct move_request *rq, struct job **out, struct err *e)
 {
 	bool cold = wants_cold(d, rq);
@@ -253,6 +257,8 @@ int move_start(struct dom *d, const struct move_request *rq, struct job **out, s
 
 	if (d->job) /* before all else: the reason that the operator can do something about */
 		return job_busy(d->job, e);
+	if (is_here(d, rq))
+		return here_start(d, rq, out, e);
 	r = refuse_at_once(d, rq, cold, e);
 	if (!r)
 		r = cluster_reachable(d->p, rq->host, e);
@@ -430,10 +436,13 @@ static void on_dry_checked(void *arg, const struct admit_failures *found, const 
 int move_check(struct dom *d, const struct move_request *rq, move_check_fn *done, void *arg, struct err *e)
 {
 	bool cold = wants_cold(d, rq);
-	int r = refuse_at_once(d, rq, cold, e);
 	struct policy_effective pol;
 	struct dry_run *run;
+	int r;
 
+	if (is_here(d, rq))
+		return here_dry_run(d, rq, done, arg, e);
+	r = refuse_at_once(d, rq, cold, e);
 	if (r)
 		return r;
 	run = calloc(1, sizeof(*run));

@@ -234,10 +234,7 @@ struct move_checks *move_checks_start(
 		checks_free(c);
 		return NULL;
 	}
-	if (!strcmp(rq->host, d->p->conf->host.host_name))
-		admit_fail(&c->f, "host", "%s is on %s already; name another host", d->spec.name, rq->host);
-	else
-		look_at_own(c, d);
+	look_at_own(c, d);
 	if (live && dom_no_live_move(d))
 		admit_fail(&c->f, "vcpu", "%s", dom_no_live_move(d));
 	if (live)

@@ -11,6 +11,7 @@
 #include "policyd/act/plan_ask.h"
 #include "policyd/act/quiet.h"
 #include "policyd/act/words.h"
+#include "policyd/act/qemu_probe.h"
 #include "policyd/api/control.h"
 #include "policyd/cluster/cluster.h"
 #include "policyd/cluster/cluster_int.h"
@@ -106,6 +107,7 @@ static json_t *policy_json(const struct dom *d)
 
 static json_t *launched_json(const struct dom *d)
 {
+	const struct qemu_facts *q = qemu_probe_facts(d->p);
 	char run[SPEC_PATH_MAX], ram[SPEC_PATH_MAX];
 
 	if (!d->launched.pid)
@@ -114,9 +116,10 @@ static json_t *launched_json(const struct dom *d)
 		run[0] = 0;
 	if (ram_path(&d->p->conf->host, &d->spec, ram, NULL))
 		ram[0] = 0;
-	return json_pack("{s:i, s:s, s:s, s:I, s:i, s:s, s:b}", "pid", (int)d->launched.pid, "run", run, "ram", ram,
-		"ram_page_bytes", (json_int_t)policyd_ram_page(d->p), "console_port", (int)d->launched.console_port,
-		"machine", d->launched.machine, "answers", (int)d->qmp_up);
+	return json_pack("{s:i, s:s, s:s, s:I, s:i, s:s, s:s, s:s, s:b}", "pid", (int)d->launched.pid, "run", run,
+		"ram", ram, "ram_page_bytes", (json_int_t)policyd_ram_page(d->p), "console_port",
+		(int)d->launched.console_port, "machine", d->launched.machine, "qemu", d->qemu_version, "qemu_here",
+		q ? q->version : "", "answers", (int)d->qmp_up);
 }
 
 static void put(json_t *o, const char *key, json_t *value)

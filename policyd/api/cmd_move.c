@@ -179,8 +179,8 @@ static void on_cancelled_end(struct job_listener *l, const struct job *j, const 
 
 static bool kind_known(const char *kind)
 {
-	static const char *const kinds[] = {
-		"migration", "cold move", "incoming", "memory", "cpu", "start", "stop", "suspend", "resume"};
+	static const char *const kinds[] = {"migration", "cold move", "same-host move", "incoming", "memory", "cpu",
+		"start", "stop", "suspend", "resume"};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(kind, kinds[i]))
@@ -201,7 +201,8 @@ static void run_cancel(struct creq *r, struct dom *d)
 	}
 	if (!j ||
 		(kind && strcmp(kind, j->type->operation) &&
-			!(!strcmp(kind, "migration") && j->type->kind == JOB_COLD_MOVE))) {
+			!(!strcmp(kind, "migration") &&
+				(j->type->kind == JOB_COLD_MOVE || j->type->kind == JOB_MOVE_HERE)))) {
 		creq_fail(r, "not-found", "%s has no%s%s operation under way", d->spec.name, kind ? " " : "",
 			kind ? kind : "");
 		return;

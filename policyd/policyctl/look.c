@@ -243,12 +243,16 @@ static void show_running(const json_t *r)
 	char a[24], b[24];
 
 	if (json_is_object(l)) {
-		printf("  qemu         pid %.0f, %s, %s", jnum(l, "pid"), jstr(l, "machine"), jstr(l, "run"));
+		printf("  qemu         %s, pid %.0f, %s, %s", jstr(l, "qemu"), jnum(l, "pid"), jstr(l, "machine"),
+			jstr(l, "run"));
 		if (jnum(l, "console_port") > 0)
 			printf(", console 127.0.0.1:%.0f", jnum(l, "console_port"));
 		if (jnum(l, "ram_page_bytes") > SPEC_PAGE_BYTES)
 			printf(", RAM in huge pages of %.0fM", jnum(l, "ram_page_bytes") / (1 << 20));
 		printf("%s\n", json_is_true(json_object_get(l, "answers")) ? "" : ", does not answer");
+		if (jstr(l, "qemu")[0] && jstr(l, "qemu_here")[0] && strcmp(jstr(l, "qemu"), jstr(l, "qemu_here")) != 0)
+			printf("               this host has QEMU %s now: policyctl migrate %s %s moves it there\n",
+				jstr(l, "qemu_here"), jstr(r, "name"), jstr(r, "host"));
 	}
 	if (json_is_object(s)) {
 		fmt_percent(jnum(s, "util_slow"), a);

@@ -88,6 +88,8 @@ static void say_done(const struct ctl *c, const json_t *r)
 	printf("%s -> %s  done in %s", c->arg[0], c->arg[1], total);
 	if (jnum(r, "blackout_ms") >= 0)
 		printf("; blackout %s", blackout);
+	if (jstr(r, "qemu_after")[0])
+		printf("; QEMU %s -> %s", jstr(r, "qemu_before"), jstr(r, "qemu_after"));
 	if (jnum(r, "down_ms") > 0) {
 		fmt_ms(jnum(r, "down_ms"), blackout);
 		printf("; down for %s and its boot", blackout);

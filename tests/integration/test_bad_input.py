@@ -161,8 +161,9 @@ def test_commands(env):
         (["remove", "run1"], 1, "run1 is active; stop it first: policyctl stop run1"),
         (["release", "run1"], 1, "run1 is not held"),
         (["cancel", "run1"], 1, "run1 has no operation under way"),
-        (["migrate", "run1", "alpha"], 1, "run1 is on alpha already; name another host"),
-        (["migrate", "-n", "run1", "alpha"], 1, "run1 is on alpha already; name another host"),
+        (["migrate", "--keep", "run1", "alpha"], 1, "run1 is on alpha already, so this is a move to another QEMU there"),
+        (["migrate", "-n", "-m", "cold", "run1", "alpha"], 1, "leave them out, or name another host"),
+        (["migrate", "idle1", "alpha"], 1, "idle1 is on alpha already, and inactive: only one that runs can be moved to another QEMU there"),
         (["migrate", "run1", "gamma"], 1, 'there is no host "gamma" under cluster.peers'),
         (["migrate", "-n", "run1", "gamma"], 1, 'there is no host "gamma" under cluster.peers'),
     ] + [([verb, "nope"] + more, 1, 'alpha has no domain "nope"') for verb, *more in (
