@@ -97,7 +97,12 @@ def test_what_fits(env):
     why = beta.refused("migrate", "-n", "far", "alpha")
     assert "needs 96M of huge pages" in why and "64M free" in why, why
     alpha.ctl("stop", "web1")
+    boots = alpha.heartbeats("web2")
     alpha.ctl("start", "web2")
+    alpha.ctl("migrate", "--wait", "web2", "alpha")  # to another QEMU here, while it boots: the same pages, no further ones
+    boots.wait_ready()
+    alpha.agent("web2").cmd("fill 16M")
+    assert int(alpha.agent("web2").cmd("verify").split()[1]) > 0
     beta.ctl("migrate", "--wait", "far", "alpha")
     assert pair.settled_on("far") is alpha
 
