@@ -292,6 +292,17 @@ static void check_clusters(struct reader *r, const struct conf *c)
 				"is missing; a node that was drained would stay out of service");
 }
 
+static void check_power(struct reader *r, const struct conf *c)
+{
+	const struct conf_decide *d = &c->decide;
+
+	if (*d->power_off && !*d->power_on)
+		reader_mistake(
+			r, "decide.power-on", "is missing; what power-off switches off could not be switched on again");
+	else if (*d->power_off && !d->power_off_below)
+		reader_mistake(r, "decide.power-off-below", "is missing; power-off would never be called");
+}
+
 static void check_rules(struct reader *r, const struct conf *c)
 {
 	char key[KEY_PATH_MAX];
@@ -320,6 +331,7 @@ void check_conf(struct reader *r, const struct conf *c)
 	check_decide(r, &c->decide);
 	check_policies(r, c);
 	check_clusters(r, c);
+	check_power(r, c);
 	check_rules(r, c);
 }
 

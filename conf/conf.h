@@ -152,10 +152,12 @@ struct conf_decide { /* decide = {...}: how eager policy is */
 	unsigned domain_moves_per_hour; /* default 2 */
 	uint64_t domain_bytes_per_hour;
 	unsigned domain_blackout_per_hour_ms;
-	unsigned max_moves;                           /* at a time; default 1 */
-	unsigned power_off_below;                     /* percent that the others may use; 0 = never recommended */
-	double min_gain_ratio;                        /* gain / price must exceed this; default 1.2 */
-	char exclude[CONF_EXCLUDE_MAX][NAME_MAX_LEN]; /* hosts to which policy moves nothing */
+	unsigned max_moves;       /* at a time; default 1 */
+	unsigned power_off_below; /* percent that the others may use; 0 = never recommended */
+	unsigned power_rest_ms;   /* calm for so long before a host is switched off; default 1 h */
+	char power_off[SPEC_PATH_MAX], power_on[SPEC_PATH_MAX]; /* programs; "" = it is only recommended */
+	double min_gain_ratio;                                  /* gain / price must exceed this; default 1.2 */
+	char exclude[CONF_EXCLUDE_MAX][NAME_MAX_LEN];           /* hosts to which policy moves nothing */
 	unsigned n_exclude;
 };
 

@@ -174,7 +174,13 @@ static const struct key decide_keys[] = {
 		.help = "a move's gain divided by its price must be above this"},
 	{"power-off-below", KEY_UINT, AT(conf, decide.power_off_below), RANGE(1, 95), .word = "never", .def = "never",
 		.help = "plan recommends to empty this host and to switch it off while the others would use at most so much of their CPU and memory, "
-			"in percent, and to switch one on where no host has room; nothing is switched by itself"},
+			"in percent, and to switch one on where no host has room; done by itself where power-off and power-on are given"},
+	{"power-rest", KEY_MS, AT(conf, decide.power_rest_ms), RANGE(1000, 7 * 86400000), .def = "1h",
+		.help = "a host must have been calm for so long before it is switched off"},
+	{"power-off", KEY_PROGRAM, AT(conf, decide.power_off),
+		.help = "program that switches this host off, once policy has emptied it (docs/hooks.md)"},
+	{"power-on", KEY_PROGRAM, AT(conf, decide.power_on),
+		.help = "program that switches another host on, one that policy had switched off (docs/hooks.md)"},
 	{"exclude-hosts", KEY_STRINGS, TEXTS(conf, decide.exclude, decide.n_exclude),
 		.help = "hosts to which policy moves nothing"},
 };

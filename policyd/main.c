@@ -16,6 +16,7 @@
 #include "policyd/policies.h"
 #include "policyd/act/brain.h"
 #include "policyd/act/cpu_group.h"
+#include "policyd/act/host_power.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/forecast.h"
 #include "policyd/act/job.h"
@@ -164,6 +165,8 @@ static int start_all(struct policyd *p, struct err *e)
 	if (!rc)
 		rc = maintain_start(p, e);
 	if (!rc)
+		rc = host_power_start(p, e);
+	if (!rc)
 		rc = cluster_start(p, e);
 	if (!rc)
 		rc = adopt_start(p, e);
@@ -228,6 +231,7 @@ static void stop_all(struct policyd *p)
 			job_abandon(d->job);
 	jobs_reap(p);
 	brain_stop(p);
+	host_power_stop(p);
 	forecast_stop(p);
 	adopt_free(p);
 	if (p->store)

@@ -27,6 +27,7 @@ struct brain;
 struct qemu_probe;
 struct kept_store;
 struct maintain;
+struct host_power;
 struct adopt;
 
 struct job;
@@ -48,6 +49,7 @@ struct policyd {
 	struct forecast *forecast; /* what predictions are made of (policyd/act/forecast.c) */
 	struct brain *brain;       /* decide timer and plan execution (policyd/act/brain.c) */
 	struct maintain *maintain; /* maintenance of this host (policyd/act/maintain.c) */
+	struct host_power *power;  /* is it to be switched off, or another on (policyd/act/host_power.c) */
 	struct control *control;
 	struct policies *policies; /* those given by command (policies.c) */
 	struct kept_store *kept;   /* definitions of domains that moved away (kept.c) */

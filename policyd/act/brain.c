@@ -16,6 +16,7 @@
 #include "policyd/act/benefit_watch.h"
 #include "policyd/act/blockers.h"
 #include "policyd/act/cpu_group.h"
+#include "policyd/act/host_power.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/mem_rules.h"
 #include "policyd/act/mem_sizing.h"
@@ -225,6 +226,7 @@ static void decide_now(struct brain *b)
 	}
 	benefit_watch_look(b->benefits, &s);
 	maintain_decided(b->p);
+	host_power_decided(b->p, &s, &b->last);
 out:
 	plan_fini(&pl);
 	plan_fini(&goes);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "policyd/act/forecast.h"
+#include "policyd/act/host_power.h"
 #include "policyd/act/benefit_watch.h"
 #include "policyd/act/cpu_group.h"
 #include "policyd/act/job.h"
@@ -156,6 +157,7 @@ int brain_snapshot(struct policyd *p, struct snapshot *out)
 		snapshot_fini(out);
 		return -ENOMEM;
 	}
+	host_power_fill(p, out);
 	for (unsigned i = 0; i < out->n_peers; i++)
 		forecast_snap_peer(p, &out->peers[i]);
 	if (snap_rules_fill(p, out)) {

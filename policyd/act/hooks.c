@@ -90,7 +90,7 @@ static void judge(const struct hook *h, const siginfo_t *si, struct err *e)
 	last_line(h, said);
 	if (h->timed_out)
 		err_set(e, ETIMEDOUT,
-			"%s hook %s took too long and was ended; raise the cluster's timeout or see what it waits for: "
+			"%s hook %s took too long and was ended; see what it waits for (a cluster's hooks: or raise its timeout): "
 			"%s",
 			h->name, h->path, said);
 	else if (si->si_code != CLD_EXITED)

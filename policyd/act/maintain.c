@@ -237,6 +237,16 @@ static unsigned running(const struct policyd *p)
 	return n;
 }
 
+bool maintain_empty(const struct policyd *p)
+{
+	return maintain_on(p) && !p->maintain->s.emptying && !running(p);
+}
+
+const char *maintain_by(const struct policyd *p)
+{
+	return p->maintain ? p->maintain->s.by : "";
+}
+
 /* Empty, or out of time: it stays in maintenance, and nothing is moved any more. */
 static void check_emptied(struct maintain *m)
 {

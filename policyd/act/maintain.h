@@ -16,6 +16,9 @@ int maintain_start(struct policyd *p, struct err *e);
 void maintain_stop(struct policyd *p);
 
 bool maintain_on(const struct policyd *p);
+/* It is on, nothing is moved any more, and nothing runs here. */
+bool maintain_empty(const struct policyd *p);
+const char *maintain_by(const struct policyd *p); /* who began it, or ended it last; "" = nobody */
 /* From now on (again: failures before do not count any more). @deadline_ms: wall clock, 0 = none: no move begins that would end later. @done when it is on
  * disk and in force, or with the reason why nothing was changed. */
 void maintain_begin(struct policyd *p, int64_t deadline_ms, const char *by, store_done_fn *done, void *arg);

@@ -20,12 +20,11 @@
 static json_t *power_words(const struct policyd *p, const struct snapshot *s, const struct plan *pl)
 {
 	static const char *const words[] = {"keep", "off", "on"};
-	enum power what;
-	char text[POWER_TEXT];
+	struct power_advice a;
 
-	if (maintain_on(p) || power_advice(s, pl, &what, text) || !text[0])
+	if (maintain_on(p) || power_advise(s, pl, &a) || !a.text[0])
 		return NULL;
-	return json_pack("{s:s, s:s}", "advice", words[what], "text", text);
+	return json_pack("{s:s, s:s}", "advice", words[a.what], "text", a.text);
 }
 
 json_t *plan_answer(struct policyd *p, const struct snapshot *s)

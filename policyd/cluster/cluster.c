@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "policyd/act/brain.h"
+#include "policyd/act/host_power.h"
 #include "policyd/act/job.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/move.h"
@@ -63,11 +64,11 @@ json_t *cluster_host_json(struct policyd *p)
 		used += util > 0 ? util * d->vcpus : 0;
 	}
 	util = c.vcpus_total ? used / c.vcpus_total : 0;
-	return json_pack("{s:s, s:i, s:i, s:I, s:I, s:f, s:i, s:b, s:b, s:s}", "name", p->conf->host.host_name,
+	return json_pack("{s:s, s:i, s:i, s:I, s:I, s:f, s:i, s:b, s:b, s:b, s:s}", "name", p->conf->host.host_name,
 		"vcpus_total", (int)c.vcpus_total, "vcpus_given", (int)c.vcpus_given, "mem_total",
 		(json_int_t)c.mem_total, "mem_given", (json_int_t)c.mem_given, "cpu_util", util, "moves", (int)moves,
-		"accepts", p->settled && !p->stopping && !maintain_on(p), "maintenance", maintain_on(p), "qemu",
-		own_qemu(p));
+		"accepts", p->settled && !p->stopping && !maintain_on(p), "maintenance", maintain_on(p), "asleep",
+		host_power_asleep(p), "qemu", own_qemu(p));
 }
 
 /* Not those whose move is still checked (its first phase): one that will be refused must not keep another from going. */
@@ -319,6 +320,7 @@ static void snap_from_status(struct policyd *p, const struct peer_status *st, st
 	snprintf(out->name, sizeof(out->name), "%s", st->name);
 	out->up = st->up && st->report && json_is_object(host);
 	out->accepts = json_is_true(json_object_get(host, "accepts"));
+	out->asleep = out->up && json_is_true(json_object_get(host, "asleep"));
 	out->vcpus_total = get_unsigned(host, "vcpus_total");
 	out->vcpus_given = get_unsigned(host, "vcpus_given");
 	out->mem_total = get_u64(host, "mem_total");
@@ -362,6 +364,8 @@ static json_t *host_json(struct policyd *p, const struct peer_status *st)
 		"qemu", qemu ? qemu : st->hello.qemu);
 	if (j)
 		json_object_set_new(j, "maintenance", json_boolean(sp.up && maintenance));
+	if (j)
+		json_object_set_new(j, "asleep", json_boolean(sp.up ? sp.asleep : host_power_sleeps(p, st->name)));
 	if (j)
 		json_object_set_new(
 			j, "age_ms", st->report_age_ms == UINT32_MAX ? json_null() : json_integer(st->report_age_ms));

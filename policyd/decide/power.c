@@ -8,7 +8,7 @@
 
 #include "policyd/decide/leave.h"
 
-#define REST_MS 3600000
+#define HOUR_MS 3600000
 
 static bool takes(const struct snap_peer *p)
 {
@@ -25,21 +25,40 @@ static bool served(const struct plan *p, const char *need)
 	return false;
 }
 
-/* A domain for whose need no host has room, and for which nothing else is done; NULL = none. */
-static const char *without_room(const struct plan *p)
+/* Where @off is what a need would go to, if it were there, and no other host is. */
+static bool for_want_of(const struct snapshot *s, const struct candidate *c, const struct snap_peer *off)
+{
+	char reason[NAME_MAX_LEN + 32]; /* as moves.c has it */
+
+	for (unsigned i = 0; i < s->n_peers; i++)
+		if (takes(&s->peers[i]))
+			return false;
+	snprintf(reason, sizeof(reason), "%s %s", off->name, off->up ? "accepts nothing" : "does not answer");
+	return c->verdict == CAND_NOT_ALLOWED && strstr(c->why, reason);
+}
+
+/* A domain for whose need no host has room, or none but @off is there at all, and for which nothing else is done; NULL = none. */
+static const char *without_room(const struct snapshot *s, const struct plan *p, const struct snap_peer *off)
 {
 	const char *found = NULL;
 
 	for (unsigned i = 0; i < p->n_candidates; i++) {
 		const struct candidate *c = &p->candidates[i];
 
-		if (c->verdict == CAND_NO_ROOM && !served(p, c->need) && (!found || strcmp(c->need, found) < 0))
+		if ((c->verdict == CAND_NO_ROOM || for_want_of(s, c, off)) && !served(p, c->need) &&
+			(!found || strcmp(c->need, found) < 0))
 			found = c->need;
 	}
 	return found;
 }
 
-/* One that could help if it were on: in maintenance before down, then by name. */
+/* In the order in which they are woken: those that policy put to sleep, then those in maintenance, before those that are down. */
+static unsigned order(const struct snap_peer *p)
+{
+	return (p->asleep ? 0 : 2) + (p->up ? 0 : 1);
+}
+
+/* One that could help if it were on; by name where two could as well. */
 static const struct snap_peer *sleeper(const struct snapshot *s)
 {
 	const struct snap_peer *best = NULL;
@@ -49,26 +68,30 @@ static const struct snap_peer *sleeper(const struct snapshot *s)
 
 		if (p->excluded || (p->up && p->accepts))
 			continue;
-		if (!best || (p->up && !best->up) || (p->up == best->up && strcmp(p->name, best->name) < 0))
+		if (!best || order(p) < order(best) || (order(p) == order(best) && strcmp(p->name, best->name) < 0))
 			best = p;
 	}
 	return best;
 }
 
-static bool wanted_on(const struct snapshot *s, const struct plan *p, char out[POWER_TEXT])
+static bool wanted_on(const struct snapshot *s, const struct plan *p, struct power_advice *out)
 {
 	const struct snap_peer *off = sleeper(s);
-	const char *domain = without_room(p);
+	const char *domain = off ? without_room(s, p, off) : NULL;
 
-	if (!off || !domain)
+	if (!domain)
 		return false;
+	out->what = POWER_ON;
+	out->asleep = off->asleep;
+	out->up = off->up;
+	snprintf(out->host, sizeof(out->host), "%s", off->name);
 	if (off->up)
-		snprintf(out, POWER_TEXT,
-			"no host has room for what %s needs, and %s is in maintenance: policyctl maintenance off %s",
-			domain, off->name, off->name);
+		snprintf(out->text, POWER_TEXT,
+			"no host has room for what %s needs, and %s is %s: policyctl maintenance off %s", domain,
+			off->name, off->asleep ? "being emptied to be switched off" : "in maintenance", off->name);
 	else
-		snprintf(out, POWER_TEXT, "no host has room for what %s needs, and %s is not up: switch it on", domain,
-			off->name);
+		snprintf(out->text, POWER_TEXT, "no host has room for what %s needs, and %s is %s: switch it on",
+			domain, off->name, off->asleep ? "switched off" : "not up");
 	return true;
 }
 
@@ -109,9 +132,23 @@ static const char *smaller(const struct snapshot *s)
 	return NULL;
 }
 
+static const char *going_off(const struct snapshot *s)
+{
+	for (unsigned i = 0; i < s->n_peers; i++)
+		if (s->peers[i].asleep && s->peers[i].up)
+			return s->peers[i].name;
+	return NULL;
+}
+
 static bool lately(const struct snapshot *s, int64_t t_ms)
 {
-	return t_ms && s->now_ms - t_ms < REST_MS;
+	return t_ms && s->now_ms - t_ms < s->decide.power_rest_ms;
+}
+
+/* Moves are counted by the hour: where a shorter rest is enough, their times tell. */
+static bool moved_lately(const struct snapshot *s, unsigned last_hour)
+{
+	return last_hour && s->decide.power_rest_ms >= HOUR_MS;
 }
 
 /* Something here is not at rest; NULL = all is. */
@@ -120,8 +157,8 @@ static const char *restless(const struct snapshot *s)
 	for (unsigned i = 0; i < s->n_domains; i++) {
 		const struct snap_domain *d = &s->domains[i];
 
-		if (d->need_since_ms || d->busy || d->moves_last_hour || lately(s, d->arrived_ms) ||
-			lately(s, d->started_ms))
+		if (d->need_since_ms || d->busy || moved_lately(s, d->moves_last_hour) || lately(s, d->last_move_ms) ||
+			lately(s, d->arrived_ms) || lately(s, d->started_ms))
 			return d->spec.name;
 	}
 	return NULL;
@@ -135,11 +172,14 @@ static bool stays_on(const struct snapshot *s, const struct rest *r, double cpu,
 
 	if (!r->n)
 		snprintf(out, POWER_TEXT, "%s stays on: no other host is up that takes domains", s->host);
+	else if ((name = going_off(s)) != NULL)
+		snprintf(out, POWER_TEXT, "%s stays on: %s is being emptied to be switched off", s->host, name);
 	else if ((name = smaller(s)) != NULL)
 		snprintf(out, POWER_TEXT, "%s stays on: %s has less to move away", s->host, name);
-	else if (s->moves_now || s->moves_last_hour || (name = restless(s)) != NULL)
-		snprintf(out, POWER_TEXT, "%s stays on: %s has not been at rest for an hour", s->host,
-			name ? name : "it");
+	else if (s->moves_now || moved_lately(s, s->moves_last_hour) || lately(s, s->awake_since_ms) ||
+		(name = restless(s)) != NULL)
+		snprintf(out, POWER_TEXT, "%s stays on: %s has not been at rest for %.3g min (decide.power-rest)",
+			s->host, name ? name : "it", s->decide.power_rest_ms / 60000.0);
 	else if (s->host_cpu_util < 0)
 		snprintf(out, POWER_TEXT, "%s stays on: its load is not measured yet", s->host);
 	else if (cpu > below || mem > below)
@@ -175,52 +215,62 @@ static int all_leave(const struct snapshot *s, bool *all, unsigned *n_out, doubl
 	return 0;
 }
 
-static int may_be_off(const struct snapshot *s, bool *may, char out[POWER_TEXT])
+/* One that does not run; NULL = none. */
+static const char *defined_only(const struct snapshot *s)
+{
+	for (unsigned i = 0; i < s->n_domains; i++)
+		if (!domain_state_runs(s->domains[i].state))
+			return s->domains[i].spec.name;
+	return NULL;
+}
+
+static void advise_off(
+	const struct snapshot *s, unsigned n, double outage_s, double cpu, double mem, struct power_advice *out)
+{
+	const char *stays = defined_only(s);
+	size_t at;
+
+	out->what = POWER_OFF;
+	if (n)
+		snprintf(out->text, POWER_TEXT,
+			"%s could be emptied and switched off: %u domain%s leave%s with %.2g s of outage in all, the others would "
+			"use %.0f %% of their CPU and %.0f %% of their memory: policyctl evacuate %s",
+			s->host, n, n == 1 ? "" : "s", n == 1 ? "s" : "", outage_s, cpu, mem, s->host);
+	else
+		snprintf(out->text, POWER_TEXT,
+			"%s runs nothing and could be switched off: the others use %.0f %% of their CPU and %.0f %% of their "
+			"memory: policyctl maintenance on %s",
+			s->host, cpu, mem, s->host);
+	if (!stays)
+		return;
+	snprintf(out->stays, sizeof(out->stays), "%s", stays);
+	at = strlen(out->text);
+	snprintf(out->text + at, POWER_TEXT - at, " (%s, which does not run, would be out of reach)", stays);
+}
+
+static int look_off(const struct snapshot *s, struct power_advice *out)
 {
 	struct rest r;
 	double cpu, mem, outage_s;
 	unsigned n;
 	bool all;
 
-	*may = false;
 	rest_of(s, &r);
 	cpu = r.cpu_total > 0 ? 100 * r.cpu_used / r.cpu_total : 100;
 	mem = r.mem_total > 0 ? 100 * r.mem_used / r.mem_total : 100;
-	if (stays_on(s, &r, cpu, mem, out))
+	if (stays_on(s, &r, cpu, mem, out->text))
 		return 0;
-	if (all_leave(s, &all, &n, &outage_s, out))
+	if (all_leave(s, &all, &n, &outage_s, out->text))
 		return -ENOMEM;
-	if (!all)
-		return 0;
-	*may = true;
-	if (n)
-		snprintf(out, POWER_TEXT,
-			"%s could be emptied and switched off: %u domain%s leave%s with %.2g s of outage in all, the others would "
-			"use %.0f %% of their CPU and %.0f %% of their memory: policyctl evacuate %s",
-			s->host, n, n == 1 ? "" : "s", n == 1 ? "s" : "", outage_s, cpu, mem, s->host);
-	else
-		snprintf(out, POWER_TEXT,
-			"%s runs nothing and could be switched off: the others use %.0f %% of their CPU and %.0f %% of their "
-			"memory: policyctl maintenance on %s",
-			s->host, cpu, mem, s->host);
+	if (all)
+		advise_off(s, n, outage_s, cpu, mem, out);
 	return 0;
 }
 
-int power_advice(const struct snapshot *s, const struct plan *p, enum power *what, char out[POWER_TEXT])
+int power_advise(const struct snapshot *s, const struct plan *p, struct power_advice *out)
 {
-	bool may;
-	int r;
-
-	*what = POWER_KEEP;
-	out[0] = 0;
-	if (!s->decide.power_off_below)
+	*out = (struct power_advice){.what = POWER_KEEP};
+	if (!s->decide.power_off_below || wanted_on(s, p, out))
 		return 0;
-	if (wanted_on(s, p, out)) {
-		*what = POWER_ON;
-		return 0;
-	}
-	r = may_be_off(s, &may, out);
-	if (!r && may)
-		*what = POWER_OFF;
-	return r;
+	return look_off(s, out);
 }

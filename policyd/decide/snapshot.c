@@ -146,6 +146,7 @@ static const struct field peer_fields[] = {
 	{"name", F_TEXT, M(snap_peer, name)},
 	{"up", F_BOOL, M(snap_peer, up), .def = 1},
 	{"accepts", F_BOOL, M(snap_peer, accepts), .def = 1},
+	{"asleep", F_BOOL, M(snap_peer, asleep)},
 	{"excluded", F_BOOL, M(snap_peer, excluded)},
 	{"vcpus_total", F_UINT, M(snap_peer, vcpus_total)},
 	{"vcpus_given", F_UINT, M(snap_peer, vcpus_given)},
@@ -181,6 +182,7 @@ static const struct field decide_fields[] = {
 	{"domain_blackout_per_hour_ms", F_UINT, M(conf_decide, domain_blackout_per_hour_ms), .def = 30000},
 	{"max_moves", F_UINT, M(conf_decide, max_moves), .def = 1},
 	{"power_off_below", F_UINT, M(conf_decide, power_off_below)},
+	{"power_rest_ms", F_UINT, M(conf_decide, power_rest_ms), .def = 3600000},
 	{"min_gain_ratio", F_REAL, M(conf_decide, min_gain_ratio), .def = 1.2},
 	END,
 };
@@ -230,6 +232,7 @@ static const struct field snapshot_fields[] = {
 	{"emptying", F_BOOL, M(snapshot, emptying)},
 	{"emptying_since_ms", F_I64, M(snapshot, emptying_since_ms)},
 	{"empty_by_ms", F_I64, M(snapshot, empty_by_ms)},
+	{"awake_since_ms", F_I64, M(snapshot, awake_since_ms)},
 	{"decide", F_GROUP, M(snapshot, decide), .sub = decide_fields},
 	{"max_blackout_ms", F_UINT, M(snapshot, max_blackout_ms), .def = 300},
 	{"bandwidth_bps", F_U64, M(snapshot, bandwidth_bps)},

@@ -83,6 +83,7 @@ struct snap_peer {
 	char name[NAME_MAX_LEN];
 	bool up;       /* a fresh report is there */
 	bool accepts;  /* not in maintenance */
+	bool asleep;   /* policy has switched it off, or empties it for that (act/host_power.c) */
 	bool excluded; /* decide.exclude-hosts */
 	unsigned vcpus_total, vcpus_given;
 	uint64_t mem_total, mem_given; /* bytes; total is what domains may have (capacity - keep) */
@@ -132,6 +133,7 @@ struct snapshot {
 	uint64_t bytes_last_hour;
 	bool emptying;                          /* maintenance: all that can leaves (leave.c) */
 	int64_t emptying_since_ms, empty_by_ms; /* asked for then; no move begins that would end later (0 = any) */
+	int64_t awake_since_ms;                 /* policy had switched it off, until then; 0 = it had not */
 	double caution; /* share of what earlier decisions promised that came (benefit.h); 1 = all, or nothing is known */
 	struct conf_decide decide;
 	/* migration's limits; 0 = none, the engine's own, not at all */

@@ -341,6 +341,7 @@ static void host_row(struct table *t, const json_t *h, bool self)
 		up && json_is_true(json_object_get(h, "maintenance")) ? "maintenance"
 			: self                                        ? "this host"
 			: up                                          ? "up"
+			: json_is_true(json_object_get(h, "asleep"))  ? "asleep"
 								      : "down",
 		vcpus, mem, util, moves, link, dash(jstr(h, "error")));
 }

@@ -13,6 +13,7 @@
 #include "tests/unit/support/decide_rig.h"
 
 static struct snapshot s;
+static struct power_advice advice; /* expect's */
 
 static void a_peer(struct snap_peer *p, const char *name, uint64_t mem_given, double cpu)
 {
@@ -39,6 +40,7 @@ static int setup(void **state)
 	s.mem_total = 4096 * MIB;
 	s.host_cpu_util = 10;
 	s.decide.power_off_below = 60;
+	s.decide.power_rest_ms = 3600000;
 	s.decide.max_moves = 1;
 	s.max_blackout_ms = 300;
 	s.domains = calloc(1, sizeof(*s.domains));
@@ -68,13 +70,11 @@ static int teardown(void **state)
 static void expect(enum power want, const char *part)
 {
 	struct plan p;
-	enum power what;
-	char text[POWER_TEXT];
 
 	assert_int_equal(decide(&s, &p), 0);
-	assert_int_equal(power_advice(&s, &p, &what, text), 0);
-	if (what != want || !strstr(text, part) || (!*part && *text))
-		fail_msg("%d, not %d: \"%s\" (\"%s\" was expected)", (int)what, (int)want, text, part);
+	assert_int_equal(power_advise(&s, &p, &advice), 0);
+	if (advice.what != want || !strstr(advice.text, part) || (!*part && *advice.text))
+		fail_msg("%d, not %d: \"%s\" (\"%s\" was expected)", (int)advice.what, (int)want, advice.text, part);
 	plan_fini(&p);
 }
 
@@ -87,6 +87,8 @@ static void test_off(void **state)
 	s.domains->state = DOM_INACTIVE;
 	s.mem_given = s.vcpus_given = 0;
 	expect(POWER_OFF, "alpha runs nothing and could be switched off");
+	assert_string_equal(advice.stays, "web1"); /* it could not be started while its host is off */
+	expect(POWER_OFF, "web1, which does not run, would be out of reach");
 	s.decide.power_off_below = 0;
 	expect(POWER_KEEP, "");
 }
@@ -120,6 +122,17 @@ static void test_stays(void **state)
 	s.moves_last_hour = 1;
 	expect(POWER_KEEP, "it has not been at rest");
 	s.moves_last_hour = 0;
+	s.awake_since_ms = RIG_NOW - 3599999; /* else it would go off again before anything has come */
+	expect(POWER_KEEP, "it has not been at rest for 60 min");
+	s.awake_since_ms = RIG_NOW - 3600000;
+	expect(POWER_OFF, "alpha could be emptied");
+	assert_string_equal(advice.stays, "");
+	s.decide.power_rest_ms = 60000; /* then the hour does not matter */
+	s.moves_last_hour = s.domains->moves_last_hour = 1;
+	s.domains->last_move_ms = RIG_NOW - 59999;
+	expect(POWER_KEEP, "web1 has not been at rest for 1 min");
+	s.domains->last_move_ms = RIG_NOW - 60000;
+	expect(POWER_OFF, "alpha could be emptied");
 	s.host_cpu_util = -1;
 	expect(POWER_KEEP, "not measured yet");
 }
@@ -131,6 +144,9 @@ static void test_one_at_a_time(void **state)
 	expect(POWER_KEEP, "gamma has less to move away");
 	s.peers[1].mem_given = 256 * MIB;
 	expect(POWER_OFF, "alpha"); /* the same, and its name comes first */
+	s.peers[0].asleep = true;   /* what leaves it counts nowhere yet */
+	expect(POWER_KEEP, "beta is being emptied to be switched off");
+	s.peers[0].asleep = false;
 	snprintf(s.host, sizeof(s.host), "zeta");
 	expect(POWER_KEEP, "gamma has less to move away");
 	s.peers[1].excluded = true; /* takes nothing: it is not asked, and its load counts with nobody */
@@ -162,7 +178,24 @@ static void test_on(void **state)
 	expect(POWER_ON, "no host has room for what web1 needs, and gamma is not up: switch it on");
 	s.peers[1].up = true;
 	s.peers[1].accepts = false;
-	expect(POWER_ON, "policyctl maintenance off gamma");
+	expect(POWER_ON, "gamma is in maintenance: policyctl maintenance off gamma");
+	assert_true(!advice.asleep && advice.up); /* an operator's: not policy's to end */
+	s.peers[1].asleep = true;
+	expect(POWER_ON, "gamma is being emptied to be switched off");
+	assert_true(advice.asleep && advice.up && !strcmp(advice.host, "gamma"));
+	s.peers[1].up = false;
+	expect(POWER_ON, "gamma is switched off: switch it on");
+	assert_true(advice.asleep && !advice.up);
+	/* one that sleeps before one in maintenance before one that is down */
+	s.peers[0].up = false;
+	expect(POWER_ON, "gamma is switched off");
+	s.peers[0].up = true;
+	s.peers[0].accepts = false;
+	expect(POWER_ON, "gamma is switched off");
+	s.peers[1].asleep = false;
+	expect(POWER_ON, "beta is in maintenance");
+	s.peers[0].accepts = true;
+	s.peers[1].up = true;
 	s.peers[1].accepts = true;
 	s.peers[1].vcpus_given = s.peers[1].vcpus_total;
 	expect(POWER_KEEP, "at rest"); /* all are on, and full */
