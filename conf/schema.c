@@ -287,8 +287,8 @@ static const struct key policy_keys[] = {
 			"start there); never"},
 	{"quiet-moment", KEY_MS, AT(policy, quiet_ms), RANGE(0, CONF_QUIET_MAX_MS), .word = "unset",
 		.word_value = CONF_UNSET, .def = "unset", .def_text = "0s",
-		.help = "how long a live move that policy has decided may wait for its guest to write little, before it begins in any case; not while its "
-			"host is emptied; 0s: not at all"},
+		.help = "how long a live move that policy has decided may wait for its guest to write little, before it begins in any case; half as "
+			"long as its need is expected to last at most (5 min .. 60 min), and not while its host is emptied; 0s: not at all"},
 	{"postcopy", KEY_WORD, AT(policy, postcopy), .words = postcopy_words, .def = "unset", .def_text = "never",
 		.help = "allow: a live move that policy has decided, and that would not converge within its limits, is finished by post-copy; its risk is in "
 			"docs/converging.md"},

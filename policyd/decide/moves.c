@@ -147,6 +147,7 @@ static bool price_at(const struct view *v, const struct open_need *n, struct mov
 		return false;
 	m->gain = 0;
 	m->meets = true;
+	price_quiet(v, n, m);
 	if (!n)
 		return true;
 	if (calm_over_budget(v->s, d, m->pred.bytes, price_service_goes_on(m) ? 0 : m->pred.blackout_ms, m->why_not))
@@ -417,8 +418,7 @@ struct action *move_action(struct view *v, const struct move *m, const char *for
 	a->pred_blackout_ms = m->pred.blackout_ms;
 	a->pred_bytes = m->pred.bytes;
 	a->postcopy = m->pred.postcopy;
-	if (!v->s->emptying && price_goes_live(m)) /* who empties a host is in a hurry */
-		a->quiet_ms = m->v->d->policy.quiet_ms;
+	a->quiet_ms = m->quiet_ms;
 	return a;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "policyd/decide/company.h"
+#include "policyd/decide/moment.h"
 
 #define COPY_SLOW 0.10 /* share of the guest's service lost while its memory is copied (dirty tracking, the workers) */
 #define TRIM_SLOW 0.02 /* and while it is trimmed */
@@ -164,6 +165,36 @@ static bool still_short(const struct open_need *need, uint64_t met)
 	return need->kind == NEED_CPU || !rule_mem_enough(need->v->d, need->have + need->got + met);
 }
 
+/* Nobody waits for a quiet moment for longer than half of the time for which its need is expected to last: what comes later than that is of little use.
+ * Who empties a host is in a hurry. */
+void price_quiet(const struct view *v, const struct open_need *n, struct move *m)
+{
+	double longest_s = n ? need_expect_s(v, n) / 2 : 0;
+
+	m->quiet_ms = price_goes_live(m) && !v->s->emptying ? m->v->d->policy.quiet_ms : 0;
+	if (n && m->quiet_ms > longest_s * 1000)
+		m->quiet_ms = (unsigned)(longest_s * 1000);
+}
+
+/* How long it will be, on average: half of it, but not for a guest that is quiet as it is. */
+static double quiet_wait_s(const struct move *m)
+{
+	const struct snap_domain *d = m->v->d;
+	double way = m->peer->p->wire_bps > 0 ? m->peer->p->wire_bps : (double)m->peer->p->link_bps;
+
+	if (d->dirty_bps >= 0 && way > 0 && d->dirty_bps < way * MOMENT_IDLE_SHARE)
+		return 0;
+	return m->quiet_ms / 2000.0;
+}
+
+/* The share of what @need would have of it that is left when it has waited. */
+static double after_wait(const struct view *v, const struct open_need *need, const struct move *m)
+{
+	double left = 1 - quiet_wait_s(m) / need_expect_s(v, need);
+
+	return left > 0 ? left : 0;
+}
+
 void price_gain(const struct view *v, const struct open_need *n, struct move *m)
 {
 	const struct snap_domain *d = m->v->d;
@@ -177,7 +208,7 @@ void price_gain(const struct view *v, const struct open_need *n, struct move *m)
 		const struct open_need *need = &v->needs[i];
 		uint64_t met = need_left(need) ? met_by(need, m, left) : 0;
 
-		m->gain += need_gain(v, need, met);
+		m->gain += need_gain(v, need, met) * after_wait(v, need, m);
 		m->meets &= !still_short(need, met);
 		if (need == n)
 			m->met = met;

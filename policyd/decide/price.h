@@ -21,6 +21,7 @@ struct move {
 	bool meets;             /* no open need of this host would be left that counts as one */
 	double untrimmed;       /* price of the same without the trim; < 0 = not possible, or not trimmed */
 	bool no_room;           /* why_not is about room */
+	unsigned quiet_ms;      /* it waits so long at most for a quiet moment */
 	char why_not[CALM_WHY]; /* "" = possible */
 };
 
@@ -34,6 +35,8 @@ bool price_goes_live(const struct move *m);
 bool price_service_goes_on(const struct move *m);
 /* Predict @m (method, mem_bytes and peer are set) and set price and pred. */
 void price_set(const struct view *v, struct move *m);
+/* Set quiet_ms. @n: the need that it moves for, NULL = none. */
+void price_quiet(const struct view *v, const struct open_need *n, struct move *m);
 /* Set gain and meets (over all needs of v->needs that are still open) and met (of @n). */
 void price_gain(const struct view *v, const struct open_need *n, struct move *m);
 

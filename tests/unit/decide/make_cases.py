@@ -317,8 +317,10 @@ case("way-postcopy", "the same, but its policy lets post-copy finish it", [stuck
      ["w2 live-move beta"], [", by post-copy"], peers=[peer()])
 case("way-postcopy-not", "it may, but another one need not", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9, policy={"postcopy": "allow"}),
      dom("w3", util=70, avail=0.2)], ["w3 live-move beta"], ["move w2: live to beta", "by post-copy"], peers=[peer()])
-case("way-quiet", "its policy lets it wait for a quiet moment: said with the move", [stuck(), dom("w2", util=70, avail=0.2, policy={"quiet_ms": 600_000, "postcopy": "allow"})],
+case("way-quiet-long", "a need that has lasted for an hour: policy's ten minutes are worth it", [stuck(need_since_ms=NOW - 3_600_000), dom("w2", util=70, avail=0.2, policy={"quiet_ms": 600_000})],
      ["w2 live-move beta"], [", at a quiet moment within 600 s"], peers=[peer()])
+case("way-quiet", "its policy lets it wait for a quiet moment: no longer than half of what its need is expected to last", [stuck(), dom("w2", util=70, avail=0.2, policy={"quiet_ms": 600_000, "postcopy": "allow"})],
+     ["w2 live-move beta"], [", at a quiet moment within 150 s"], peers=[peer()])
 case("way-bandwidth", "an operator's limit on the bandwidth makes the first one's move long", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=15e6), dom("w3", util=70, avail=0.2, dirty_bps=1e5)],
      ["w3 live-move beta"], ["it would stand still for"], peers=[peer()], bandwidth_bps=10_000_000)
 case("way-bandwidth-not", "the same without that limit", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=15e6), dom("w3", util=70, avail=0.2, dirty_bps=1e5, policy={"relocate": "never"})],
