@@ -77,7 +77,7 @@ void brain_measured(struct dom *d, struct snap_domain *out)
 	struct watch_bounds b;
 
 	policyd_policy(d->p, &d->spec, &out->policy);
-	out->util_fast = out->util_slow = out->dirty_bps = -1;
+	out->util_fast = out->util_slow = out->util_p95 = out->dirty_bps = -1;
 	bounds_of(d, &out->policy, &b);
 	if (d->watch)
 		watch_domain_fill(d->watch, &b, now_mono_ms(), out);
@@ -86,6 +86,7 @@ void brain_measured(struct dom *d, struct snap_domain *out)
 	out->cpu_cap_by_policy = out->cpu_cap && d->launched.cpu_cap_by_policy;
 	out->util_fast = out->util_fast < 0 ? -1 : out->util_fast / entitled_share(d);
 	out->util_slow = out->util_slow < 0 ? -1 : out->util_slow / entitled_share(d);
+	out->util_p95 = out->util_p95 < 0 ? -1 : out->util_p95 / entitled_share(d);
 	out->mem_bytes = d->mem_bytes;
 }
 
@@ -114,9 +115,9 @@ json_t *brain_stats_json(struct dom *d)
 	if (!d->watch)
 		return NULL;
 	brain_measured(d, &s);
-	j = json_pack("{s:f, s:f, s:I, s:f, s:f, s:f}", "util_fast", s.util_fast, "util_slow", s.util_slow,
-		"resident_bytes", (json_int_t)s.resident_bytes, "dirty_bps", s.dirty_bps, "swap_in_bps", s.swap_in_bps,
-		"major_faults_ps", s.major_faults_ps);
+	j = json_pack("{s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "util_fast", s.util_fast, "util_slow", s.util_slow,
+		"util_p95", s.util_p95, "resident_bytes", (json_int_t)s.resident_bytes, "dirty_bps", s.dirty_bps,
+		"swap_in_bps", s.swap_in_bps, "major_faults_ps", s.major_faults_ps);
 	if (j && s.mem_known) {
 		json_object_set_new(j, "mem_available", json_integer((json_int_t)s.mem_available));
 		json_object_set_new(j, "mem_free", json_integer((json_int_t)s.mem_free));

@@ -39,9 +39,18 @@ double price_load(const struct snap_domain *d)
 	return (rule_cpu_known(d) ? util : 100) * rule_cpu_entitled(d) / 100;
 }
 
+/* By its bursts as well: who is moved beside others should not find the host too small a minute later. */
+static double load_high(const struct snap_domain *d)
+{
+	double bursts = d->util_p95 < 100 ? d->util_p95 : 100;
+	double high = bursts * rule_cpu_entitled(d) / 100;
+
+	return high > price_load(d) ? high : price_load(d);
+}
+
 double price_util_there(const struct snap_peer *p, const struct snap_domain *d)
 {
-	return p->cpu_util >= 0 && p->vcpus_total ? p->cpu_util + price_load(d) / p->vcpus_total : 0;
+	return p->cpu_util >= 0 && p->vcpus_total ? p->cpu_util + load_high(d) / p->vcpus_total : 0;
 }
 
 bool price_service_goes_on(const struct move *m)

@@ -27,7 +27,7 @@ struct move {
 
 /* Load in vCPUs that run, percent of one each; what is not known counts as full. */
 double price_load(const struct snap_domain *d);
-/* Percent of @p's CPU in use once @d is there; 0 where nothing is known of it. */
+/* Percent of @p's CPU in use once @d is there, with the load that it has in all but 5 % of its time; 0 where nothing is known of it. */
 double price_util_there(const struct snap_peer *p, const struct snap_domain *d);
 /* Trimmed or not. */
 bool price_goes_live(const struct move *m);

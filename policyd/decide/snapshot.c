@@ -108,6 +108,7 @@ static const struct field domain_fields[] = {
 	{"resident_bytes", F_U64, M(snap_domain, resident_bytes)},
 	{"util_fast", F_REAL, M(snap_domain, util_fast), .def = -1},
 	{"util_slow", F_REAL, M(snap_domain, util_slow), .def = -1},
+	{"util_p95", F_REAL, M(snap_domain, util_p95), .def = -1},
 	{"over_upper", F_UINT, M(snap_domain, over_upper)},
 	{"under_lower", F_UINT, M(snap_domain, under_lower)},
 	{"mem_known", F_BOOL, M(snap_domain, mem_known)},

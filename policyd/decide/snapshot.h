@@ -48,6 +48,7 @@ struct snap_domain {
 	uint64_t resident_bytes; /* RAM file's blocks */
 	/* demand: (run time + run delay) of the vCPU threads / (elapsed x what it is entitled to: vcpus, or cpu_cap), percent */
 	double util_fast, util_slow; /* averages over about 5 s and 60 s; -1 = not known (yet) */
+	double util_p95;             /* for 95 % of the last ten minutes it was at most that; -1 = not known (yet) */
 	unsigned over_upper;         /* of the last sustain_window samples, how many were above util-upper */
 	unsigned under_lower;        /* and below util-lower */
 	bool mem_known;              /* statistics are there and fresh */

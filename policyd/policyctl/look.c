@@ -240,7 +240,7 @@ static void show_running(const json_t *r)
 {
 	const json_t *l = json_object_get(r, "launched"), *s = json_object_get(r, "statistics"),
 		     *op = json_object_get(r, "operation");
-	char a[24], b[24];
+	char a[24], b[24], p95[24];
 
 	if (json_is_object(l)) {
 		printf("  qemu         %s, pid %.0f, %s, %s", jstr(l, "qemu"), jnum(l, "pid"), jstr(l, "machine"),
@@ -255,9 +255,13 @@ static void show_running(const json_t *r)
 				jstr(l, "qemu_here"), jstr(r, "name"), jstr(r, "host"));
 	}
 	if (json_is_object(s)) {
+		fmt_percent(jnum(s, "util_p95"), p95);
 		fmt_percent(jnum(s, "util_slow"), a);
 		js_size(s, "resident_bytes", b);
-		printf("  last minute  util %s, holds %s of host memory", a, b);
+		printf("  last minute  util %s", a);
+		if (jnum(s, "util_p95") >= 0)
+			printf(" (for 95 %% of ten minutes at most %s)", p95);
+		printf(", holds %s of host memory", b);
 		if (jnum(s, "mem_available") >= 0) {
 			js_size(s, "mem_available", a);
 			printf(", guest has %s available", a);

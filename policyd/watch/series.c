@@ -85,6 +85,25 @@ bool series_mean(const struct series *s, int64_t from_ms, int64_t to_ms, double 
 	return true;
 }
 
+bool series_percentile(const struct series *s, unsigned percent, unsigned least, double *out)
+{
+	unsigned bins[256] = {0}, n = 0, upto = 0, b = 0;
+	const struct point *p;
+
+	for (unsigned i = 0; (p = series_get(s, i)); i++) {
+		if (!p->known)
+			continue;
+		bins[p->value < 0 ? 0 : p->value > 255 ? 255 : (unsigned)(p->value + 0.5F)]++;
+		n++;
+	}
+	if (n < least || !n)
+		return false;
+	while (b < 255 && (upto += bins[b]) * 100 < n * percent)
+		b++;
+	*out = b;
+	return true;
+}
+
 /* The i-th last sample; false where it is a gap or too old. */
 static bool sample_get(const struct series *s, unsigned i, unsigned every_ms, double *out)
 {

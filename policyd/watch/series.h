@@ -41,6 +41,9 @@ const struct point *series_get(const struct series *s, unsigned i);
 /* Average over (from_ms, to_ms], weighted by span; false where less than half of that time is known. */
 bool series_mean(const struct series *s, int64_t from_ms, int64_t to_ms, double *out);
 
+/* The value that @percent of all known points do not exceed, in whole numbers (0..255; more counts as 255). False where fewer than @least are known. */
+bool series_percentile(const struct series *s, unsigned percent, unsigned least, double *out);
+
 /* Of the last @n samples, how many are above (below) @bound? A sample is one point when every_ms = 0, else the mean of every_ms,
  * counted back from the newest point. Gaps do not count. */
 unsigned series_above(const struct series *s, unsigned n, unsigned every_ms, double bound);

@@ -17,6 +17,7 @@
 #include "resize/stats.h"
 #include "resize/vmem.h"
 
+#define P95_LEAST 120 /* samples: what is known of less is its boot */
 #define THREADS_MAX 512
 #define REPOLL_MS 5000 /* ask for statistics again when none came for so long */
 #define QMP_TIMEOUT_MS 10000
@@ -410,6 +411,8 @@ void watch_domain_fill(
 		out->vcpus = w->n_threads;
 	out->util_fast = ewma_get(&w->fast);
 	out->util_slow = ewma_get(&w->slow);
+	if (!series_percentile(&w->util, 95, P95_LEAST, &out->util_p95))
+		out->util_p95 = -1;
 	out->over_upper = series_above(&w->util, b->window, b->cpu_every_ms, b->util_upper);
 	out->under_lower = series_below(&w->util, b->window, b->cpu_every_ms, b->util_lower);
 	out->dirty_bps = -1;

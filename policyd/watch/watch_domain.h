@@ -52,8 +52,8 @@ struct watch_bounds { /* from the policy in force; counts are made when asked, s
 	unsigned mem_every_ms;
 };
 
-/* Sets the measured fields of @out: vcpus, mem_bytes, resident_bytes (these three stay as they are while unknown), util_fast, util_slow
- * (-1: unknown), over_upper, under_lower, mem_known, mem_available, mem_free (0 while not mem_known), swap_in_bps, major_faults_ps
+/* Sets the measured fields of @out: vcpus, mem_bytes, resident_bytes (these three stay as they are while unknown), util_fast, util_slow,
+ * util_p95 (-1: unknown), over_upper, under_lower, mem_known, mem_available, mem_free (0 while not mem_known), swap_in_bps, major_faults_ps
  * (-1: unknown), mem_short, dirty_bps (-1). @now_ms is CLOCK_MONOTONIC, as for sample. */
 void watch_domain_fill(
 	const struct watch_domain *w, const struct watch_bounds *b, int64_t now_ms, struct snap_domain *out);

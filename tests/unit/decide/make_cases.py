@@ -167,6 +167,12 @@ case("mem-emergency-free-rule", "the plain rule knows no emergency",
      [dom("web1", avail=0.08, mem_short=1, policy={"memory": {"law": "free-rule"}})], [], mem=8 * G)
 case("mem-above-boot", "virtio-mem: up to the domain's maximum",
      [dom("web1", avail=0.05, spec={"memory": {"boot": 1 * G, "max": 2 * G}})], ["web1 set-memory 1298M"], mem=8 * G)
+case("mem-tax", "idle memory is taxed: the more important donor that uses a tenth of it gives before one that uses half",
+     [dom("web1", avail=0.05), batch("rich", mem=2 * G, avail=0.90, policy={"importance": 60}), batch("thrifty", mem=2 * G, avail=0.50, policy={"importance": 50})],
+     ["rich set-memory 1774M", "web1 set-memory 1298M after rich"])
+case("mem-tax-not", "not one that is far more important",
+     [dom("web1", avail=0.05), batch("rich", mem=2 * G, avail=0.90, policy={"importance": 90}), batch("thrifty", mem=2 * G, avail=0.50, policy={"importance": 50})],
+     ["thrifty set-memory 1774M", "web1 set-memory 1298M after thrifty"])
 case("mem-donor", "the idle donor is shrunk by what is needed, then the needy one grows", [dom("web1", avail=0.05), batch("batch1", mem=2 * G)],
      ["batch1 set-memory 1774M", "web1 set-memory 1298M after batch1"], ["in place: batch1 gives 274M (70 % available)"])
 case("mem-donor-huge", "the same in huge pages: what its balloon would take frees nothing", [dom("web1", avail=0.05), batch("batch1", mem=2 * G, huge_pages=True)], [])
@@ -297,6 +303,9 @@ def stuck(**kw):
     return dom("web1", **merge(dict(FULL, policy={"relocate": "never"}), kw))
 
 
+case("way-bursts", "a host where it would fit, but for its bursts", [stuck(), batch("b1", util=30, vcpus=4, vmin=4, util_p95=100)], [],
+     ["beta would be at 87 % of its CPU, more than 85 %"], peers=[peer(cpu_util=62)])
+case("way-bursts-not", "the same without bursts", [stuck(), batch("b1", util=30, vcpus=4, vmin=4, util_p95=30)], ["b1 live-move beta"], [], peers=[peer(cpu_util=62)])
 case("way-resize", "in place costs nothing, so nothing is moved", [stuck(), batch("b1", vcpus=2)], ["b1 set-vcpus 1", "web1 set-vcpus 2 after b1"], peers=[peer()])
 case("way-resize-not", "the same donor at its floor: moved instead", [stuck(), batch("b1", vcpus=2, vmin=2)], ["b1 live-move beta"], peers=[peer()])
 case("way-trim", "much that is there and not in use: less to copy is worth the trim", [stuck(), batch("b1", mem=4 * G, avail=0.8, resident_bytes=4 * G)],

@@ -132,6 +132,36 @@ static void test_counts(void **state)
 	free(s);
 }
 
+static void test_percentile(void **state)
+{
+	struct series s = {0};
+	double v = -7;
+
+	(void)state;
+	assert_false(series_percentile(&s, 95, 0, &v));
+	for (int i = 0; i < 94; i++)
+		series_add(&s, i * 1000, 1000, 20);
+	series_gap(&s, 94000); /* counts for nothing */
+	assert_false(series_percentile(&s, 95, 95, &v));
+	assert_true(series_percentile(&s, 95, 94, &v));
+	assert_near(v, 20, 0);
+	for (int i = 0; i < 5; i++) /* 5 of 99 are more than five in a hundred */
+		series_add(&s, (95 + i) * 1000, 1000, 90);
+	assert_true(series_percentile(&s, 95, 1, &v));
+	assert_near(v, 90, 0);
+	series_add(&s, 100000, 1000, 19.6); /* 5 of 100 are not */
+	assert_true(series_percentile(&s, 95, 1, &v));
+	assert_near(v, 20, 0);
+	assert_true(series_percentile(&s, 100, 1, &v));
+	assert_near(v, 90, 0);
+	for (int i = 0; i < SERIES_MAX; i++) /* out of range, and all that was before is forgotten */
+		series_add(&s, (200 + i) * 1000, 1000, i & 1 ? 1000 : -3);
+	assert_true(series_percentile(&s, 50, 1, &v));
+	assert_near(v, 0, 0);
+	assert_true(series_percentile(&s, 95, 1, &v));
+	assert_near(v, 255, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +169,7 @@ int main(void)
 		cmocka_unit_test(test_ewma_stays_in_range),
 		cmocka_unit_test(test_ewma_does_not_depend_on_the_sampling),
 		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_percentile),
 		cmocka_unit_test(test_mean_and_gaps),
 		cmocka_unit_test(test_counts),
 	};
