@@ -16,6 +16,7 @@
 #include "policyd/policies.h"
 #include "policyd/act/brain.h"
 #include "policyd/act/cpu_group.h"
+#include "policyd/act/boost.h"
 #include "policyd/act/host_power.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/forecast.h"
@@ -170,10 +171,11 @@ static int start_all(struct policyd *p, struct err *e)
 		rc = cluster_start(p, e);
 	if (!rc)
 		rc = adopt_start(p, e);
-	if (!rc)
+	if (!rc) {
 		cpu_group_sweep(p);
-	if (!rc)
+		boost_sweep(p);
 		rc = control_start(p, e);
+	}
 	return rc;
 }
 

@@ -12,13 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "domain/services.h"
+#include "policyd/act/boost.h"
 
 #define LINGER_MS 15000 /* between the end of its socket and its own */
 
@@ -37,6 +37,7 @@ struct worker {
 	json_t *done;
 	char how[160];
 	char pid_path[SPEC_PATH_MAX];
+	struct boost *boost; /* NULL: nothing to take back */
 };
 
 static void worker_free(struct worker *w)
@@ -56,6 +57,11 @@ static void worker_free(struct worker *w)
 	w->pidfd = -1;
 	json_decref(w->done);
 	w->done = NULL;
+	if (w->exited)
+		boost_end(w->boost);
+	else
+		boost_leave(w->boost);
+	w->boost = NULL;
 	w->freed = true;
 	if (!w->depth)
 		free(w);
@@ -235,18 +241,6 @@ static int worker_spawn(const char *path, const char *verb, int sock, int log_fd
 	return -r;
 }
 
-/* More CPU than guests have, for as long as it lives: all its threads are made after this. What ends with the process need not be taken back, whoever dies. */
-static void worker_boost(struct policyd *p, pid_t pid)
-{
-	unsigned by = p->conf->migration.boost;
-
-	if (!by || setpriority(PRIO_PROCESS, (id_t)pid, getpriority(PRIO_PROCESS, 0) - (int)by) == 0 || p->boost_told)
-		return;
-	p->boost_told = true;
-	plog(p, "migration.boost: moves get no more CPU than guests: %s; policyd needs CAP_SYS_NICE for that",
-		strerror(errno));
-}
-
 static uint64_t start_time_of(pid_t pid)
 {
 	char path[64], buf[1024], *s;
@@ -357,13 +351,14 @@ int worker_start(const struct worker_conf *conf, struct worker **out, struct err
 	if (r < 0)
 		goto out;
 	if (!strcmp(conf->verb, "run"))
-		worker_boost(w->p, w->pid); /* before it has read its first line */
+		w->boost = boost_begin(w->p, conf->domain ? conf->domain : "worker", w->pid);
 	r = worker_watch(w, &sv[0]);
 	if (!r)
 		r = worker_send(w, json_incref(conf->start));
 	if (r < 0) {
 		kill(w->pid, SIGKILL); /* a child of ours that nobody has waited for: the pid is its own */
 		waitpid(w->pid, NULL, 0);
+		w->exited = true;
 		goto out;
 	}
 	if (conf->domain && !strcmp(conf->verb, "run"))

@@ -2,6 +2,7 @@
 importance on CPUs that are too few for them."""
 import os
 import signal
+import subprocess
 import time
 
 from ballast import Group, wait_for
@@ -26,6 +27,54 @@ def used_in(pids, seconds):
     before, began = [used_s(p) for p in pids], time.monotonic()
     time.sleep(seconds)  # a rate needs a while
     return [(used_s(p) - b) / (time.monotonic() - began) for p, b in zip(pids, before)]
+
+
+def weight(group):
+    """Of a CPU group, in tasks; v1 and v2."""
+    _, v2 = cpu_mount()
+    with open(os.path.join(group, "cpu.weight" if v2 else "cpu.shares")) as f:
+        return int(f.read()) / (100 if v2 else 1024)
+
+
+def test_a_move_gets_its_share(env):
+    """policyd in a group of its own, as a service is, and guests in theirs: nice counts within a group only, so the worker of a move gets one beside theirs, for
+    as long as it runs. And where policyd is in the top group, nice is enough."""
+    mount, _ = cpu_mount()
+    pair = Pair(env)
+    alpha, beta = pair.hosts
+    web = pair.guest(**SMALL)
+    service = os.path.join(mount, "bt-%d-service" % os.getpid())
+    os.mkdir(service)
+    env.on_exit(lambda: os.rmdir(service))
+
+    def worker_group(host, other):
+        move = subprocess.Popen(host.ctl_argv("migrate", "--wait", "--bandwidth", "4M", web, other.name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for("the transfer", lambda: next(iter(host.json("list", "-o", "status", web)["operations"]), {}).get("phase_name") == "transfer", 60)
+        worker = host.worker_pids()[0]
+        group = group_of(worker)
+        return move, worker, group
+    with open(os.path.join(service, "cgroup.procs"), "w") as f:
+        f.write(str(alpha.process.pid))
+    try:
+        alpha.ctl("set-vcpu", web, "1.5")
+        guests = os.path.dirname(group_of(pid_of(alpha, web)))
+        move, worker, group = worker_group(alpha, beta)
+        assert group == guests + "-moves/" + web, (group, guests)
+        tasks = os.cpu_count() * 1.25 ** 5  # migration.boost is 5 steps of nice
+        print("weights: the move %.1f, all guests %.1f" % (weight(group), weight(guests)))
+        assert abs(weight(group) - tasks) < 0.1 and abs(weight(os.path.dirname(group)) - tasks) < 0.1 and weight(guests) <= os.cpu_count()
+        alpha.ctl("set-migration", web, "--bandwidth", "unlimited")
+        assert move.wait(60) == 0, move.stderr.read()
+        assert pair.whole(web) is beta
+        assert not os.path.exists(os.path.dirname(group)), "it is taken back"
+    finally:
+        with open(os.path.join(mount, "cgroup.procs"), "w") as f:
+            f.write(str(alpha.process.pid))
+    move, worker, group = worker_group(beta, alpha)
+    assert os.path.normpath(group) == mount and os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, beta.process.pid) - 5, group
+    beta.ctl("set-migration", web, "--bandwidth", "unlimited")
+    assert move.wait(60) == 0, move.stderr.read()
+    assert pair.whole(web) is alpha
 
 
 def test_part_of_a_vcpu(env):
