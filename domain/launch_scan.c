@@ -173,7 +173,7 @@ static int look_up(const struct host_services *s, const char *name, struct launc
 		r = launch_record_read(s, name, LAUNCH_RECORD, l, e);
 	if (!r)
 		r = launch_next_finish(s, l, e);
-	if (r < 0)
+	if (r)
 		return r;
 	if (l->pid && launch_is_qemu(s, l))
 		return 0;
