@@ -169,6 +169,7 @@ static int look_up(const struct host_services *s, const char *name, struct launc
 {
 	int r = launch_next_settle(s, name, e);
 
+	l->pid = 0;
 	if (!r)
 		r = launch_record_read(s, name, LAUNCH_RECORD, l, e);
 	if (!r)

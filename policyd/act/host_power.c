@@ -32,7 +32,7 @@ static const char *const state_words[PW_COUNT] = {"awake", "emptying", "going", 
 struct host_power {
 	struct policyd *p;
 	enum state state;
-	int64_t since_ms, awake_since_ms; /* wall clock; awake 0 = it never slept */
+	int64_t since_ms, awake_since_ms; /* wall clock */
 	json_t *sleepers;   /* {host: true}: peers that said that they go to sleep, and were not heard of since */
 	bool woken;         /* found asleep at the start */
 	bool changing;      /* maintenance is being begun or ended */
@@ -110,6 +110,7 @@ static void take(struct host_power *h, const json_t *j)
 	const char *state = json_string_value(json_object_get(j, "state")),
 		   *id = json_string_value(json_object_get(j, "boot_id"));
 	json_t *sleepers = json_object_get(j, "sleepers");
+	bool booted;
 	char now[64];
 
 	for (unsigned i = 0; state && i < PW_COUNT; i++)
@@ -120,7 +121,10 @@ static void take(struct host_power *h, const json_t *j)
 	if (json_is_object(sleepers))
 		json_object_update(h->sleepers, sleepers);
 	boot_id(now);
-	h->woken = h->state >= PW_GOING && (!id || strcmp(id, now) != 0);
+	booted = !id || strcmp(id, now) != 0;
+	if (booted)
+		h->awake_since_ms = now_wall_ms();
+	h->woken = h->state >= PW_GOING && booted;
 	if (h->state == PW_GOING && !h->woken) /* its program ended with the last policyd, and may have said yes */
 		h->state = PW_ASLEEP;
 }
@@ -142,8 +146,9 @@ int host_power_start(struct policyd *p, struct err *e)
 	p->power = h;
 	rc = store_setting_get(p->store, SETTING, &text, e);
 	j = text ? json_loads(text, 0, NULL) : NULL;
-	if (j)
+	if (!rc)
 		take(h, j);
+	save(h, on_saved);
 	json_decref(j);
 	free(text);
 	return rc;
@@ -167,6 +172,19 @@ bool host_power_asleep(const struct policyd *p)
 bool host_power_sleeps(const struct policyd *p, const char *peer)
 {
 	return p->power && json_object_get(p->power->sleepers, peer);
+}
+
+int host_power_check(const struct policyd *p, struct err *e)
+{
+	const struct host_power *h = p->power;
+	const char *host = p->conf->host.host_name;
+
+	if (!h || h->state < PW_GOING || h->woken)
+		return 0;
+	return err_set(e, EBUSY,
+		"%s is being switched off: policy had emptied it, and called %s; it is in service again after its next boot, or by itself if it is still "
+		"there in %lld min",
+		host, p->conf->decide.power_off, (long long)((GRACE_MS - (now_wall_ms() - h->since_ms)) / 60000 + 1));
 }
 
 /* ---- this host ---- */
@@ -256,9 +274,7 @@ static void go_down(struct host_power *h)
 
 	if (h->changing || (h->state == PW_EMPTYING && h->hook)) /* one that wakes another is on still */
 		return;
-	if (!maintain_on(h->p) || strcmp(maintain_by(h->p), WHO) != 0) {
-		if (h->hook)
-			return; /* what has begun to switch it off is not called back: its answer is waited for */
+	if (h->state == PW_EMPTYING && (!maintain_on(h->p) || strcmp(maintain_by(h->p), WHO) != 0)) {
 		note(h, "the maintenance is not policy's any more: this host is not switched off", NULL);
 		step(h, PW_AWAKE, on_saved);
 	} else if (h->state == PW_EMPTYING && maintain_empty(h->p)) {
@@ -326,6 +342,11 @@ static void wake(struct host_power *h, const struct power_advice *a)
 
 /* ---- for brain.c ---- */
 
+static bool acts(const struct conf_decide *d)
+{
+	return d->power_off_below && *d->power_off && *d->power_on && d->automation == AUTO_FULL;
+}
+
 void host_power_fill(struct policyd *p, struct snapshot *s)
 {
 	struct host_power *h = p->power;
@@ -333,7 +354,7 @@ void host_power_fill(struct policyd *p, struct snapshot *s)
 
 	if (!h)
 		return;
-	s->awake_since_ms = h->awake_since_ms;
+	s->awake_since_ms = acts(&p->conf->decide) ? h->awake_since_ms : 0;
 	for (unsigned i = 0; i < s->n_peers; i++) {
 		struct snap_peer *sp = &s->peers[i];
 
@@ -350,11 +371,6 @@ void host_power_fill(struct policyd *p, struct snapshot *s)
 	}
 	if (changed)
 		save(h, on_saved);
-}
-
-static bool acts(const struct conf_decide *d)
-{
-	return d->power_off_below && *d->power_off && *d->power_on && d->automation == AUTO_FULL;
 }
 
 void host_power_decided(struct policyd *p, const struct snapshot *s, const struct plan *pl)

@@ -3,8 +3,8 @@
  *
  *     awake -> emptying (maintenance, by policy) -> going (empty; power-off is called) -> asleep (it is done; this host ends) -> awake (policyd starts again)
  *
- * Back to awake, and out of maintenance, from each of them: when an operator ends the maintenance or makes it his own, when a peer wants the host, when it
- * cannot be emptied within an hour, when the program fails, when the host is still there ten minutes after it. Then it is left alone for decide.power-rest.
+ * Back to awake, and out of maintenance: from emptying when an operator ends the maintenance or makes it his own, when a peer wants the host, or when an hour was
+ * not enough; when the program fails; when the host is still there ten minutes after it. Then it is left alone for decide.power-rest.
  * Kept in the store. Loop thread. Owned by main. */
 #ifndef POLICYD_ACT_HOST_POWER_H
 #define POLICYD_ACT_HOST_POWER_H
@@ -21,6 +21,9 @@ bool host_power_asleep(const struct policyd *p);
 
 /* Did this peer say so, the last time that it was heard of? */
 bool host_power_sleeps(const struct policyd *p, const char *peer);
+
+/* -EBUSY: its power-off program has been called and may have said yes, so that nothing may run here; the sentence says until when. */
+int host_power_check(const struct policyd *p, struct err *e);
 
 /* ---- for brain.c ---- */
 /* awake_since_ms, and which peers sleep: a peer says so as long as it is up, and is remembered when it is down. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policyd/act/host_power.h"
 #include "policyd/act/maintain.h"
 #include "policyd/cluster/cluster_int.h"
 
@@ -86,6 +87,8 @@ static void maintenance(struct asked *a, const json_t *args, const char *by)
 		err_set(&e, EINVAL, "%s is in maintenance already; policyctl hosts shows how far it is", a->host);
 	else if (!on && !maintain_on(a->p))
 		err_set(&e, EINVAL, "%s is not in maintenance", a->host);
+	else if (!on)
+		host_power_check(a->p, &e);
 	if (e.code)
 		end(a, &e);
 	else if (on)

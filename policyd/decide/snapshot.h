@@ -134,7 +134,7 @@ struct snapshot {
 	uint64_t bytes_last_hour;
 	bool emptying;                          /* maintenance: all that can leaves (leave.c) */
 	int64_t emptying_since_ms, empty_by_ms; /* asked for then; no move begins that would end later (0 = any) */
-	int64_t awake_since_ms;                 /* policy had switched it off, until then; 0 = it had not */
+	int64_t awake_since_ms;                 /* where policy switches hosts: on since then; 0 = does not matter */
 	double caution; /* share of what earlier decisions promised that came (benefit.h); 1 = all, or nothing is known */
 	struct conf_decide decide;
 	/* migration's limits; 0 = none, the engine's own, not at all */

@@ -97,7 +97,8 @@ def test_off_and_on(env):
 
 
 def test_emptied_first(env):
-    """The host with less is emptied, live, before its program is called. One that refuses, and an operator who ends the maintenance, have it in service again."""
+    """The host with less is emptied, live, before its program is called. One that refuses has it in service again; one that says yes leaves nothing
+    to be run there until the next boot."""
     pair = Hosts(env)
     alpha, beta = pair.hosts
     pair.refuses("alpha", "power-off", 3)
@@ -111,9 +112,31 @@ def test_emptied_first(env):
     assert ends and "refused (exit status 3): as it was told" in ends[0]["error"], ends
     pair.refuses("alpha", "power-off", None)
     wait_for("it to be called again, later", lambda: any("is switched off" in t for t in power_history(alpha)), 120)
-    alpha.ctl("maintenance", "off", "alpha")  # an operator wants it
+    # from now on it may end at any moment: nothing may run there, whoever wants it
+    assert "alpha is being switched off" in alpha.refused("maintenance", "off", "alpha")
+    alpha.kill(signal.SIGTERM)
+    pair.boot(alpha, 1)
+    pair.connected()
+    wait_for("alpha in service after its boot", lambda: not alpha.json("hosts").get("maintenance"), 30)
+
+
+def test_an_operator_has_it(env):
+    """An operator who ends the maintenance, or makes it his own, while policy empties the host: it is his, and is not switched off."""
+    pair = Hosts(env)
+    alpha, beta = pair.hosts
+    beta.add_domain("big1", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "256M", "max": "256M"})
+    beta.ctl("start", "big1")
+    alpha.slow("4mbit")
+    web = pair.guest(fill="16M", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "128M", "max": "128M"})
+    wait_for("policy to empty alpha", lambda: (alpha.json("hosts").get("maintenance") or {}).get("by") == "policy power", 180)
+    wait_for("beta to know", lambda: state(beta, "alpha") == "asleep", 30)
+    alpha.ctl("evacuate", "alpha")  # now it is an operator's
     wait_for("policy to let go of it", lambda: any("not policy's any more" in t for t in power_history(alpha)), 30)
-    assert not alpha.json("hosts").get("maintenance") and state(beta, "alpha") == "up"
+    alpha.slow(None)
+    wait_for("it to be empty", lambda: "is empty" in alpha.ctl("history"), 120)
+    time.sleep(6)  # twice power-rest
+    assert not pair.said("alpha", "power-off") and alpha.json("hosts")["maintenance"]["by"] != "policy power"
+    assert pair.whole(web) is beta and state(beta, "alpha") == "up"
 
 
 def test_only_recommended(env):
