@@ -342,8 +342,10 @@ static void wake(struct host_power *h, const struct power_advice *a)
 
 /* ---- for brain.c ---- */
 
-static bool acts(const struct conf_decide *d)
+bool host_power_acts(const struct policyd *p)
 {
+	const struct conf_decide *d = &p->conf->decide;
+
 	return d->power_off_below && *d->power_off && *d->power_on && d->automation == AUTO_FULL;
 }
 
@@ -354,7 +356,7 @@ void host_power_fill(struct policyd *p, struct snapshot *s)
 
 	if (!h)
 		return;
-	s->awake_since_ms = acts(&p->conf->decide) ? h->awake_since_ms : 0;
+	s->awake_since_ms = host_power_acts(p) ? h->awake_since_ms : 0;
 	for (unsigned i = 0; i < s->n_peers; i++) {
 		struct snap_peer *sp = &s->peers[i];
 
@@ -393,7 +395,7 @@ void host_power_decided(struct policyd *p, const struct snapshot *s, const struc
 		go_down(h);
 		return;
 	}
-	if (!acts(d) || h->changing || maintain_on(p) || power_advise(s, pl, &a))
+	if (!host_power_acts(p) || h->changing || maintain_on(p) || power_advise(s, pl, &a))
 		return;
 	if (a.what == POWER_ON && a.asleep)
 		wake(h, &a);

@@ -16,6 +16,8 @@
 int host_power_start(struct policyd *p, struct err *e);
 void host_power_stop(struct policyd *p);
 
+/* Has it both programs and full automation? Else all is only recommended. */
+bool host_power_acts(const struct policyd *p);
 /* For our reports: policy empties this host to switch it off, or has done so. */
 bool host_power_asleep(const struct policyd *p);
 

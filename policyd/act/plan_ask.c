@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "policyd/act/brain.h"
+#include "policyd/act/host_power.h"
 #include "policyd/act/maintain.h"
 #include "policyd/act/words.h"
 #include "policyd/cluster/cluster_int.h"
@@ -21,10 +22,13 @@ static json_t *power_words(const struct policyd *p, const struct snapshot *s, co
 {
 	static const char *const words[] = {"keep", "off", "on"};
 	struct power_advice a;
+	bool itself;
 
 	if (maintain_on(p) || power_advise(s, pl, &a) || !a.text[0])
 		return NULL;
-	return json_pack("{s:s, s:s}", "advice", words[a.what], "text", a.text);
+	itself = host_power_acts(p) && ((a.what == POWER_OFF && !a.stays[0]) || (a.what == POWER_ON && a.asleep));
+	return json_pack("{s:s, s:s+, s:b}", "advice", words[a.what], "text", a.text,
+		itself ? " (policy does that, decide.power-off)" : "", "by_itself", itself);
 }
 
 json_t *plan_answer(struct policyd *p, const struct snapshot *s)
