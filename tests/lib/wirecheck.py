@@ -13,7 +13,7 @@ import struct
 import sys
 
 PAGE = 4096
-GEOMETRY, DATA, ZERO, HOLE, BARRIER, LANDED, KEEPALIVE = range(1, 8)
+GEOMETRY, DATA, ZERO, HOLE, BARRIER, LANDED, KEEPALIVE, WANTED = range(1, 9)
 LENGTH_MAX = 262664
 
 
@@ -61,7 +61,7 @@ class Target:
         self.sizes, self.codecs = sizes, 2 if version == 1 else 3  # raw and lz4; zstd
         self.pages = [dict() for _ in sizes]  # page -> content; absent = zeros
         self.seen = set()                     # (block, page) of this round
-        self.counts = {"DATA": 0, "lz4": 0, "zstd": 0, "ZERO": 0, "HOLE": 0, "KEEPALIVE": 0}
+        self.counts = {"DATA": 0, "lz4": 0, "zstd": 0, "ZERO": 0, "HOLE": 0, "KEEPALIVE": 0, "postponed": 0}
 
     def touch(self, block, page):
         if (block, page) in self.seen:
@@ -196,6 +196,54 @@ class Channel:
         return total
 
 
+    def record(self):
+        """The next one that is neither optional nor KEEPALIVE: (kind, flags, count, round, block, body); None at the end."""
+        while self.at < len(self.data):
+            kind, flags, count, length, rnd, block, zero = struct.unpack(">BBHIIHH", self.take(16))
+            if length > LENGTH_MAX or zero:
+                raise Wrong("length %d, reserved octets %d" % (length, zero))
+            body = self.take(length)
+            if kind == KEEPALIVE and not (flags or count or length or rnd or block):
+                continue
+            if kind < 128:
+                return kind, flags, count, rnd, block, body
+        return None
+
+    def postponed(self, target):
+        """What "Post-copy" has after the last round: the list of what is missing, then each page of it once. How many pages."""
+        record, wanted = self.record(), set()
+        if record is None:
+            return 0
+        while True:
+            if record is None or record[0] != WANTED:
+                raise Wrong("type %s in the list of missing pages" % (record and record[0]))
+            _, flags, count, rnd, block, body = record
+            if rnd or flags > 1 or len(body) != 8 * count or (flags == 1) != (count == 0) or block >= len(target.sizes):
+                raise Wrong("WANTED malformed")
+            if flags:
+                break
+            for first, n in self.runs(count, body, block, target):
+                if wanted & {(block, p) for p in range(first, first + n)}:
+                    raise Wrong("a page is missing twice in block %d" % block)
+                wanted |= {(block, p) for p in range(first, first + n)}
+            record = self.record()
+        for block, page in wanted:  # punched before anything else
+            target.pages[block].pop(page, None)
+        target.seen.clear()
+        for kind, flags, count, rnd, block, body in iter(self.record, None):
+            if kind not in (DATA, ZERO) or flags or rnd or block >= len(target.sizes):
+                raise Wrong("type %d, flags %d, round %d in post-copy" % (kind, flags, rnd))
+            if kind == DATA:
+                self.on_data(0, count, body, block, target)
+            else:
+                for first, n in self.runs(count, body, block, target):
+                    for page in range(first, first + n):
+                        target.touch(block, page)
+        if target.seen != wanted:
+            raise Wrong("%d pages were missing, %d came, %d of them unasked" % (len(wanted), len(target.seen), len(target.seen - wanted)))
+        return len(wanted)
+
+
 def check(blocks, streams, root, version=2):
     files = [open(b, "rb").read() for b in blocks]
     target = Target([len(f) for f in files], version)
@@ -213,17 +261,21 @@ def check(blocks, streams, root, version=2):
             raise Wrong("the channels do not agree on whether round %d is the last" % number)
         last = ends.pop()
         number += 1
-    for c in channels:
-        while c.at < len(c.data):
-            if c.take(16) != struct.pack(">BBHIIHH", KEEPALIVE, 0, 0, 0, 0, 0, 0):
-                raise Wrong("%s: a record after the last round" % c.name)
+    if root and target.root() != root:
+        raise Wrong("root digest %s, not %s" % (target.root(), root))
+    for i, c in enumerate(channels):
+        try:
+            late = c.postponed(target)
+        except (Wrong, IndexError, struct.error) as why:
+            raise Wrong("%s, before octet %d, after the last round: %s" % (c.name, c.at, why))
+        if late and i:
+            raise Wrong("%s: post-copy on another channel than the first" % c.name)
+        target.counts["postponed"] += late
     for b, content in enumerate(files):
         for page in range(len(content) // PAGE):
             want = content[page * PAGE:(page + 1) * PAGE]
             if target.pages[b].get(page, bytes(PAGE)) != want:
                 raise Wrong("block %d page %d is not what the source has" % (b, page))
-    if root and target.root() != root:
-        raise Wrong("root digest %s, not %s" % (target.root(), root))
     return number, target.counts
 
 

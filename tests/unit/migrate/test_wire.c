@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "migrate/postcopy.h"
 #include "migrate/wire.h"
 #include "tests/unit/support/xfer_rig.h"
 
@@ -88,7 +90,7 @@ struct recording {
 };
 
 /* Three channels, four rounds, all kinds of pages. */
-static void make_recording(struct recording *k, unsigned seed)
+static void make_rounds(struct recording *k, unsigned seed, bool postpone)
 {
 	const uint64_t sizes[] = {3 * MIB, 1 * MIB};
 	struct xfer_stats st;
@@ -110,6 +112,8 @@ static void make_recording(struct recording *k, unsigned seed)
 		for (int i = 0; i < 60; i++)
 			rig_write(&k->rig, i % 2, (uint64_t)rand_r(&seed) % 256, (enum fill)(rand_r(&seed) % 4), &seed);
 		rig_punch(&k->rig, 0, (uint64_t)rand_r(&seed) % 700, 20);
+		if (postpone && round == 3)
+			xfer_tx_postpone(k->rig.tx);
 		if (xfer_tx_round(k->rig.tx, round == 3, &st, &e))
 			fail_msg("%s", e.msg);
 	}
@@ -118,6 +122,78 @@ static void make_recording(struct recording *k, unsigned seed)
 		assert_int_equal(k->rec[i].e.code, 0);
 	}
 	xfer_tx_digest(k->rig.tx, k->root);
+}
+
+static void make_recording(struct recording *k, unsigned seed)
+{
+	make_rounds(k, seed, false);
+}
+
+/* ---- post-copy: what follows the last round on channel 0 ---- */
+
+struct rest {
+	struct recorder *rec;
+	uint64_t left; /* pages */
+};
+
+/* The list, then so many pages. */
+static void *record_rest(void *arg)
+{
+	struct rest *r = arg;
+	uint8_t *buf = malloc(WIRE_HEADER_BYTES + WIRE_BODY_MAX);
+	FILE *f = fopen(r->rec->path, "a");
+	struct wire_run runs[WIRE_RUNS_MAX];
+	struct wire_header h;
+	uint64_t n;
+	int ret = 0;
+
+	while (!ret && r->left) {
+		ret = tls_read(r->rec->conn, buf, WIRE_HEADER_BYTES, &r->rec->e);
+		if (!ret)
+			ret = wire_header_decode(buf, &h, &r->rec->e);
+		if (!ret && h.length)
+			ret = tls_read(r->rec->conn, buf + WIRE_HEADER_BYTES, h.length, &r->rec->e);
+		if (!ret)
+			fwrite(buf, 1, WIRE_HEADER_BYTES + h.length, f);
+		if (ret || (h.type != WIRE_DATA && h.type != WIRE_ZERO))
+			continue;
+		ret = wire_runs_decode(&h, buf + WIRE_HEADER_BYTES, 1 << 20, runs, &n, &r->rec->e);
+		r->left -= n < r->left ? n : r->left;
+	}
+	fclose(f);
+	free(buf);
+	return NULL;
+}
+
+static void ignore_end(void *arg)
+{
+	(void)arg;
+}
+
+/* make_recording's, but the last round postpones what is dirty, zeros among it. */
+static void make_postcopy_recording(struct recording *k, unsigned seed)
+{
+	struct rest rest = {.rec = &k->rec[0]};
+	struct bitmap todo[RAM_BLOCKS_MAX] = {0};
+	struct postcopy_tx *ptx;
+	struct postcopy_conf conf;
+	struct err e = {0};
+	pthread_t thread;
+
+	make_rounds(k, seed, true);
+	xfer_tx_take_postponed(k->rig.tx, todo);
+	for (unsigned b = 0; b < k->rig.n_blocks; b++)
+		rest.left += bitmap_count(&todo[b]);
+	assert_true(rest.left > 20);
+	assert_int_equal(pthread_create(&thread, NULL, record_rest, &rest), 0);
+	conf = (struct postcopy_conf){.conn = k->rig.out[0], .limits = &k->rig.tx_limits, .on_end = ignore_end};
+	assert_int_equal(postcopy_send_list(conf.conn, todo, k->rig.n_blocks, &e), 0);
+	assert_int_equal(postcopy_tx_start(&conf, k->rig.src, k->rig.n_blocks, todo, &ptx, &e), 0);
+	pthread_join(thread, NULL);
+	assert_true(rest.left == 0 && k->rec[0].e.code == 0);
+	postcopy_tx_free(ptx);
+	for (unsigned b = 0; b < RAM_BLOCKS_MAX; b++)
+		bitmap_fini(&todo[b]);
 }
 
 static int run_checker(const struct recording *k)
@@ -145,6 +221,26 @@ static void recorded_stream_is_as_documented(void **state)
 		assert_int_equal(run_checker(&k), 0);
 		rig_fini(&k.rig);
 	}
+}
+
+static void damage(const char *path, long at, uint8_t flip);
+
+static void postcopy_is_as_documented(void **state)
+{
+	struct recording k;
+	struct stat st;
+
+	(void)state;
+	make_postcopy_recording(&k, 11);
+	assert_int_equal(run_checker(&k), 0);
+	assert_int_equal(stat(k.rec[0].path, &st), 0);
+	damage(k.rec[0].path, st.st_size - 7, 1); /* an octet of the last page */
+	assert_int_equal(run_checker(&k), 1);
+	damage(k.rec[0].path, st.st_size - 7, 1);
+	assert_int_equal(run_checker(&k), 0);
+	assert_int_equal(truncate(k.rec[0].path, st.st_size - 1), 0); /* it does not come whole */
+	assert_int_equal(run_checker(&k), 1);
+	rig_fini(&k.rig);
 }
 
 static void damage(const char *path, long at, uint8_t flip)
@@ -185,6 +281,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(known_octets),
 		cmocka_unit_test(recorded_stream_is_as_documented),
+		cmocka_unit_test(postcopy_is_as_documented),
 		cmocka_unit_test(checker_finds_mistakes),
 	};
 
