@@ -101,7 +101,7 @@ def test_refusals(env):
     alpha, beta = pair.hosts
     web = pair.guest()
     assert 'no host "nowhere"' in alpha.refused("migrate", web, "nowhere")
-    assert "already" in alpha.refused("migrate", web, "alpha")
+    assert "already" in alpha.refused("migrate", "--keep", web, "alpha")
     assert "web7" in alpha.refused("migrate", "web7", "beta")
     assert "no name" in alpha.refused("migrate", web, "beta:..")
     alpha.ctl("suspend", web)
