@@ -6,8 +6,11 @@
 #include <lz4.h>
 #include <zstd.h>
 
-#define TRY_EVERY 16
 #define ZSTD_LEVEL 1
+#define TRY_EVERY 16
+#define TRY_EARLY 3
+#define CHEAP 8 /* an octet on the wire costs so many times what packing one does */
+#define SPAN 8  /* of the averages; the first ones are plain means */
 
 void codec_init(struct codec *c, unsigned allowed)
 {
@@ -35,6 +38,15 @@ static double wire_cost(const struct codec *c)
 	return c->cpu_ns + (codec_wait_counts(c->delay_ns, c->wait_ns) ? c->wait_ns : 0);
 }
 
+/* To be tried, whatever it is thought to cost. Not two at once. Where packing costs next to nothing beside the wire, all soon: a first chunk may be of another kind than
+ * all that follow. Else the last (the dearest) half as often. */
+static bool its_turn(const struct codec *c, enum wire_codec i, double octet)
+{
+	if (octet > CHEAP * c->of[i].pack_ns)
+		return c->n_chosen % (c->of[i].n < SPAN ? TRY_EARLY : TRY_EVERY) == (i == WIRE_ZSTD);
+	return c->n_chosen % TRY_EVERY == 0 && (c->n_chosen / TRY_EVERY) % 3 == (i == WIRE_ZSTD);
+}
+
 enum wire_codec codec_choose(struct codec *c)
 {
 	double octet = wire_cost(c), cost, least = octet;
@@ -46,10 +58,9 @@ enum wire_codec codec_choose(struct codec *c)
 	for (enum wire_codec i = WIRE_LZ4; i < WIRE_CODECS; i++) {
 		if (!(c->allowed & 1u << i))
 			continue;
-		if (!c->of[i].pack_ns || !c->sent)
+		if (!c->of[i].pack_ns || !c->n_sent)
 			return i;
-		/* In turn: not both at once, and the last (the dearest) half as often. */
-		if (c->n_chosen % TRY_EVERY == 0 && (c->n_chosen / TRY_EVERY) % 3 == (i == WIRE_ZSTD))
+		if (its_turn(c, i, octet))
 			return i;
 		cost = c->of[i].pack_ns + c->of[i].ratio * octet;
 		if (cost < least) {
@@ -60,18 +71,19 @@ enum wire_codec codec_choose(struct codec *c)
 	return best;
 }
 
-static void average(double *avg, double now, bool first)
+/* @n: of so many before. */
+static void average(double *avg, double now, unsigned n)
 {
-	*avg = first ? now : *avg + (now - *avg) / 8;
+	*avg = n ? *avg + (now - *avg) / (n < SPAN ? n + 1 : SPAN) : now;
 }
 
 void codec_note_pack(struct codec *c, enum wire_codec how, size_t in_bytes, size_t out_bytes, uint64_t cpu_ns)
 {
 	struct codec_cost *k = &c->of[how];
-	bool first = !k->pack_ns;
 
-	average(&k->pack_ns, (double)(cpu_ns ? cpu_ns : 1) / (double)in_bytes, first);
-	average(&k->ratio, out_bytes ? (double)out_bytes / (double)in_bytes : 1, first);
+	average(&k->pack_ns, (double)(cpu_ns ? cpu_ns : 1) / (double)in_bytes, k->n);
+	average(&k->ratio, out_bytes ? (double)out_bytes / (double)in_bytes : 1, k->n);
+	k->n++;
 }
 
 void codec_note_send(struct codec *c, const struct codec_send *s)
@@ -80,10 +92,10 @@ void codec_note_send(struct codec *c, const struct codec_send *s)
 
 	if (!s->wire_bytes)
 		return;
-	average(&c->cpu_ns, (double)s->cpu_ns / bytes, !c->sent);
-	average(&c->delay_ns, (double)s->delay_ns / bytes, !c->sent);
-	average(&c->wait_ns, (double)s->wait_ns / bytes, !c->sent);
-	c->sent = true;
+	average(&c->cpu_ns, (double)s->cpu_ns / bytes, c->n_sent);
+	average(&c->delay_ns, (double)s->delay_ns / bytes, c->n_sent);
+	average(&c->wait_ns, (double)s->wait_ns / bytes, c->n_sent);
+	c->n_sent++;
 }
 
 /* ---- packing ---------------------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@
 struct codec_cost {
 	double pack_ns; /* CPU time per octet put in; 0 = not measured yet */
 	double ratio;   /* octets out per octet in; 1 = incompressible */
+	unsigned n;     /* measured so often */
 };
 
 struct codec_send { /* since the last note; nanoseconds of this thread (meter.h) */
@@ -33,7 +34,7 @@ struct codec {
 	unsigned allowed; /* CODEC_* */
 	struct codec_cost of[WIRE_CODECS];
 	double cpu_ns, delay_ns, wait_ns; /* per octet on the wire */
-	bool sent;                        /* those three are there */
+	unsigned n_sent;                  /* those three are of so many notes; 0 = not there */
 	unsigned n_chosen;
 	void *zstd; /* ZSTD_CCtx, made when first needed */
 	void *unzstd;
