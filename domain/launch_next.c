@@ -107,14 +107,20 @@ int launch_next_disown(
 	return launch_record_write(s, &back, LAUNCH_RECORD, e);
 }
 
-int launch_next_done(const struct host_services *s, struct launched *l, struct err *e)
+/* The other one is gone. */
+static int alone(const struct host_services *s, struct launched *l, struct err *e)
 {
 	take_names(s, l);
 	remove_leaf(s, l->spec.name, LAUNCH_MOVE_SOCKET);
 	l->replaced = 0;
 	l->replaced_start = 0;
-	l->resume = false;
 	return launch_record_write(s, l, LAUNCH_RECORD, e);
+}
+
+int launch_next_done(const struct host_services *s, struct launched *l, struct err *e)
+{
+	l->resume = false;
+	return alone(s, l, e);
 }
 
 /* ---- clearing away ---- */
@@ -174,11 +180,5 @@ int launch_next_finish(const struct host_services *s, struct launched *l, struct
 	other.generation = LAUNCH_ANY_GENERATION;
 	if (launch_is_qemu(s, &other))
 		r = end_process(&other, e);
-	if (r < 0)
-		return r;
-	take_names(s, l);
-	remove_leaf(s, l->spec.name, LAUNCH_MOVE_SOCKET);
-	l->replaced = 0;
-	l->replaced_start = 0;
-	return launch_record_write(s, l, LAUNCH_RECORD, e);
+	return r < 0 ? r : alone(s, l, e);
 }

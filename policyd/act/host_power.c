@@ -14,6 +14,7 @@
 #include "policyd/cluster/cluster.h"
 #include "policyd/cluster/cluster_int.h"
 #include "policyd/decide/power.h"
+#include "policyd/dom.h"
 #include "policyd/store.h"
 
 #define SETTING "power"
@@ -38,8 +39,7 @@ struct host_power {
 	bool changing;      /* maintenance is being begun or ended */
 	int64_t advised_ms; /* to switch off, since then; 0 = is not */
 	struct hook *hook;
-	char waking[NAME_MAX_LEN]; /* the hook's, "" = this host's own */
-	int64_t woke_ms;           /* when a peer was woken last */
+	int64_t woke_ms; /* when a peer was woken last, and which */
 	char woke[NAME_MAX_LEN];
 };
 
@@ -268,8 +268,21 @@ static void on_going_saved(void *arg, const struct err *e)
 		stays_on(h, bad.code, bad.msg);
 }
 
+/* A domain whose guest ended meanwhile, or that was defined; NULL = none. */
+static const char *still_defined(const struct policyd *p)
+{
+	const struct dom *d;
+
+	TAILQ_FOREACH(d, &p->doms, link)
+		if (!d->gone)
+			return d->spec.name;
+	return NULL;
+}
+
 static void go_down(struct host_power *h)
 {
+	const char *left;
+	char why[192];
 	int64_t here_ms = now_wall_ms() - h->since_ms;
 
 	if (h->changing || (h->state == PW_EMPTYING && h->hook)) /* one that wakes another is on still */
@@ -277,6 +290,11 @@ static void go_down(struct host_power *h)
 	if (h->state == PW_EMPTYING && (!maintain_on(h->p) || strcmp(maintain_by(h->p), WHO) != 0)) {
 		note(h, "the maintenance is not policy's any more: this host is not switched off", NULL);
 		step(h, PW_AWAKE, on_saved);
+	} else if (h->state == PW_EMPTYING && maintain_empty(h->p) && (left = still_defined(h->p)) != NULL) {
+		snprintf(why, sizeof(why),
+			"%s, which does not run, would be out of reach; move its definition to another host or remove it",
+			left);
+		stays_on(h, EBUSY, why);
 	} else if (h->state == PW_EMPTYING && maintain_empty(h->p)) {
 		step(h, PW_GOING, on_going_saved);
 	} else if (h->state == PW_EMPTYING && here_ms > EMPTY_MS) {
@@ -305,7 +323,7 @@ static void on_hook_on(void *arg, const char *output, const struct err *e)
 
 	(void)output;
 	h->hook = NULL;
-	snprintf(text, sizeof(text), "%s is switched on", h->waking);
+	snprintf(text, sizeof(text), "%s is switched on", h->woke);
 	note(h, text, e->code ? e : NULL);
 }
 
@@ -335,7 +353,6 @@ static void wake(struct host_power *h, const struct power_advice *a)
 		json_decref(args);
 		return;
 	}
-	snprintf(h->waking, sizeof(h->waking), "%s", a->host);
 	if (run_hook(h, a->host, on_hook_on, &e))
 		note(h, "a host that is wanted cannot be switched on", &e);
 }

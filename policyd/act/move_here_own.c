@@ -165,11 +165,13 @@ int here_enter_finish(struct job *j, struct err *e)
 static void back_end(struct here *h)
 {
 	struct dom *d = h->j->dom;
+	struct err e;
 
 	dom_step(d, h->ran ? DEV_MIGRATE_STAY : DEV_MIGRATE_HELD, NULL);
 	d->launched.resume = false;
 	dom_keep_launched(d);
-	job_end(h->j, &h->why);
+	err_set(&e, h->why.code, "%.400s; it %s in the QEMU that it had", h->why.msg, h->ran ? "runs on" : "stays");
+	job_end(h->j, &e);
 }
 
 static void on_runs_on(void *arg)

@@ -14,54 +14,50 @@
 
 /* ---- 2 target: the second QEMU comes up and waits ---- */
 
-static json_t *arg_state_socket(struct here *h)
+static json_t *arg_state_socket(struct here *h, const json_t *before)
 {
 	char path[SPEC_PATH_MAX] = "";
 
+	(void)before;
 	rundir_path(&h->j->p->conf->host, h->j->dom->spec.name, LAUNCH_MOVE_SOCKET, path, NULL);
 	return json_pack("{s:s+}", "uri", "unix:", path);
 }
 
-static json_t *arg_parameters(struct here *h)
+static json_t *arg_parameters(struct here *h, const json_t *before)
 {
-	(void)h;
+	(void)h, (void)before;
 	return vm_parameters();
 }
 
-/* Each QEMU is asked what it knows, and told at once, as the answer is at hand only then. */
-static void on_step(void *arg, const json_t *ret, const struct err *e);
-static bool step_capabilities(struct here *h, struct qmp *q, const json_t *known)
+static json_t *arg_capabilities(struct here *h, const json_t *before)
 {
-	return here_ask(h, q, "migrate-set-capabilities", vm_capabilities(known, false), on_step);
+	(void)h;
+	return vm_capabilities(before, false);
 }
 
 static const struct step {
 	bool second; /* to the second QEMU, else to the first */
 	const char *cmd;
-	json_t *(*args)(struct here *h);
+	json_t *(*args)(struct here *h, const json_t *before); /* @before: the answer to the step before */
 } steps[] = {
 	{false, "query-migrate-capabilities", NULL},
-	{false, "migrate-set-capabilities", NULL},
+	{false, "migrate-set-capabilities", arg_capabilities},
 	{false, "migrate-set-parameters", arg_parameters},
 	{true, "query-migrate-capabilities", NULL},
-	{true, "migrate-set-capabilities", NULL},
+	{true, "migrate-set-capabilities", arg_capabilities},
 	{true, "migrate-set-parameters", arg_parameters},
 	{true, "migrate-incoming", arg_state_socket},
 };
 #define N_STEPS (sizeof(steps) / sizeof(steps[0]))
 
+static void on_step(void *arg, const json_t *ret, const struct err *e);
 static void step_go(struct here *h, const json_t *before)
 {
 	const struct step *s = &steps[h->step];
 	struct qmp *q = s->second ? h->qmp : h->j->dom->qmp;
-	bool asked;
 	struct err e;
 
-	if (!strcmp(s->cmd, "migrate-set-capabilities"))
-		asked = q && step_capabilities(h, q, before);
-	else
-		asked = here_ask(h, q, s->cmd, s->args ? s->args(h) : NULL, on_step);
-	if (asked)
+	if (here_ask(h, q, s->cmd, s->args ? s->args(h, before) : NULL, on_step))
 		return;
 	err_set(&e, ENOTCONN, "%s: its %sQEMU does not answer", h->j->dom->spec.name, s->second ? "new " : "");
 	here_back(h, &e);
@@ -222,7 +218,7 @@ int here_enter_state(struct job *j, struct err *e)
 
 	here_say(h, 40);
 	here_timer(h, STATE_MS);
-	if (!here_ask(h, j->dom->qmp, "migrate", arg_state_socket(h), on_migrate)) {
+	if (!here_ask(h, j->dom->qmp, "migrate", arg_state_socket(h, NULL), on_migrate)) {
 		err_set(e, ENOTCONN, "%s: its QEMU does not answer", j->dom->spec.name);
 		here_back(h, e);
 	}

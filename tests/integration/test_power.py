@@ -158,3 +158,20 @@ def test_only_recommended(env):
     bad = beta.write_conf(decide={"power-on": None})
     text = beta.run(os.path.join(env.build, "policyd"), "-n", "-f", bad, check=False) + beta.refused("reload")
     assert "decide.power-on" in text and "could not be switched on again" in text, text
+
+
+def test_defined_meanwhile(env):
+    """A domain that is defined on the host while policy empties it would be out of reach: the host stays on, and says why."""
+    pair = Hosts(env)
+    alpha, beta = pair.hosts
+    beta.add_domain("big1", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "256M", "max": "256M"})
+    beta.ctl("start", "big1")
+    alpha.slow("8mbit")
+    web = pair.guest(fill="16M", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "128M", "max": "128M"})
+    wait_for("policy to empty alpha", lambda: (alpha.json("hosts").get("maintenance") or {}).get("by") == "policy power", 180)
+    alpha.add_domain("late1", vcpus={"min": 1, "boot": 1, "max": 1}, memory={"min": "64M", "boot": "64M", "max": "64M"})
+    alpha.slow(None)
+    end = wait_for("it to stay on", lambda: [e for e in alpha.json("history")["entries"] if e["kind"] == "power" and not e["ok"]], 120)
+    assert "late1, which does not run, would be out of reach" in end[0]["error"], end
+    wait_for("it in service", lambda: not alpha.json("hosts").get("maintenance"), 30)
+    assert not pair.said("alpha", "power-off") and pair.whole(web) is beta
