@@ -9,9 +9,9 @@
 #define BETTER_DEN 10
 /* So many rounds in a row must be stuck: one may have met a burst. */
 #define PATIENCE_ROUNDS 2
-/* A blackout that fits: a further round must promise to halve its memory part, which must be worth it, and not for ever. */
+/* A blackout that fits: a further round must promise to take a quarter off its memory part, which must be worth it, and not for ever. */
 #define SMALL_MS 10
-#define POLISH_ROUNDS 3
+#define POLISH_ROUNDS 5
 /* A slowed guest writes at most this share of what the link carries, so that each round leaves at most as much of the one before; if it was not
  * enough, this share of its speed is left. */
 #define SLOW_SHARE 0.6
@@ -151,7 +151,7 @@ static bool polish(const struct precopy_view *v, unsigned blackout_ms)
 	if (memory_ms <= SMALL_MS || v->n_fit >= POLISH_ROUNDS || v->round + 1 >= v->max_rounds || !v->n_samples)
 		return false;
 	next_ms = ms_of(v, precopy_written(v, us_of(v, v->dirty_pages))) - v->fixed_blackout_ms;
-	return next_ms <= memory_ms / 2;
+	return (uint64_t)next_ms * 4 <= (uint64_t)memory_ms * 3;
 }
 
 enum precopy_verdict precopy_next(const struct precopy_view *v, unsigned *blackout_ms_out)
