@@ -28,20 +28,31 @@ void bitmap_clear(struct bitmap *b)
 	memset(b->words, 0, n_words(b->n_pages) * sizeof(uint64_t));
 }
 
-uint64_t bitmap_set_range(struct bitmap *b, uint64_t from, uint64_t to)
+/* Returns how many changed. */
+static uint64_t put_range(struct bitmap *b, uint64_t from, uint64_t to, bool set)
 {
-	uint64_t fresh = 0;
+	uint64_t changed = 0;
 
 	to = to < b->n_pages ? to : b->n_pages;
 	while (from < to) {
 		uint64_t n = 64 - from % 64 < to - from ? 64 - from % 64 : to - from;
-		uint64_t mask = (n == 64 ? ~0ULL : (1ULL << n) - 1) << from % 64;
+		uint64_t mask = (n == 64 ? ~0ULL : (1ULL << n) - 1) << from % 64, *word = &b->words[from / 64];
 
-		fresh += (uint64_t)__builtin_popcountll(mask & ~b->words[from / 64]);
-		b->words[from / 64] |= mask;
+		changed += (uint64_t)__builtin_popcountll(mask & (set ? ~*word : *word));
+		*word = set ? *word | mask : *word & ~mask;
 		from += n;
 	}
-	return fresh;
+	return changed;
+}
+
+uint64_t bitmap_set_range(struct bitmap *b, uint64_t from, uint64_t to)
+{
+	return put_range(b, from, to, true);
+}
+
+uint64_t bitmap_clear_range(struct bitmap *b, uint64_t from, uint64_t to)
+{
+	return put_range(b, from, to, false);
 }
 
 /* First page at or after @from whose bit is @set; n_pages when there is none. */

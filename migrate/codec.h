@@ -14,8 +14,9 @@
 
 #define CODEC_LZ4 (1u << WIRE_LZ4)
 #define CODEC_ZSTD (1u << WIRE_ZSTD)
-#define CODEC_POSTCOPY 0x80                /* no codec: in WELCOME, the target can do post-copy */
-#define CODEC_ALL (CODEC_LZ4 | CODEC_ZSTD) /* what this build packs and unpacks */
+#define CODEC_DELTA (1u << WIRE_DELTA)
+#define CODEC_POSTCOPY 0x80                              /* no codec: in WELCOME, the target can do post-copy */
+#define CODEC_ALL (CODEC_LZ4 | CODEC_ZSTD | CODEC_DELTA) /* what this build sends and takes */
 
 struct codec_cost {
 	double pack_ns; /* CPU time per octet put in; 0 = not measured yet */

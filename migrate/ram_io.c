@@ -13,7 +13,9 @@
 #include "migrate/digest.h"
 #include "migrate/wire.h"
 
-static int map_huge(struct ram_io *io, struct err *e)
+#define FAULT_AROUND_BYTES 65536 /* the kernel's own default */
+
+static int map_all(struct ram_io *io, struct err *e)
 {
 	void *p = mmap(NULL, io->block->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, io->fd, 0);
 
@@ -36,8 +38,8 @@ int ram_io_open(struct ram_io *io, const struct ram_block *block, bool writable,
 	else if ((uint64_t)st.st_size != block->bytes || block->bytes % WIRE_PAGE_BYTES || !block->bytes)
 		ret = err_set(e, EINVAL, "RAM file %s has %" PRIu64 " bytes where %" PRIu64 " were expected",
 			block->path, (uint64_t)st.st_size, block->bytes);
-	else if (writable && block->page_bytes > WIRE_PAGE_BYTES)
-		ret = map_huge(&new, e);
+	else if (writable)
+		ret = map_all(&new, e);
 	if (ret)
 		close(new.fd);
 	else
@@ -76,7 +78,7 @@ int ram_io_write(const struct ram_io *io, uint64_t off, const void *buf, size_t 
 {
 	const uint8_t *p = buf;
 
-	if (io->map) {
+	if (io->block->page_bytes > WIRE_PAGE_BYTES) {
 		memcpy(io->map + off, buf, n);
 		return 0;
 	}
@@ -91,6 +93,20 @@ int ram_io_write(const struct ram_io *io, uint64_t off, const void *buf, size_t 
 		p += put, off += (uint64_t)put, n -= (size_t)put;
 	}
 	return 0;
+}
+
+/* Read before it is written: a fault for reading maps the pages around it as well. */
+void *ram_io_here(const struct ram_io *io, uint64_t off)
+{
+	(void)*(volatile uint8_t *)(io->map + off);
+	return io->map + off;
+}
+
+void ram_io_overwrite(const struct ram_io *io, uint64_t off, const void *buf, size_t n)
+{
+	for (size_t at = 0; at < n; at += FAULT_AROUND_BYTES)
+		ram_io_here(io, off + at);
+	memcpy(io->map + off, buf, n);
 }
 
 static int punch(const struct ram_io *io, uint64_t off, uint64_t n, struct err *e)

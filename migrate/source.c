@@ -7,6 +7,7 @@
 
 #include "migrate/checks.h"
 #include "migrate/codec.h"
+#include "migrate/held.h"
 #include "migrate/journal.h"
 #include "migrate/transfer.h"
 #include "migrate/worker.h"
@@ -159,6 +160,7 @@ static int step_track(struct worker *w, struct err *e)
 		.tracker = &w->tracker,
 		.limits = &w->limits,
 		.codecs = w->codecs,
+		.held_bytes = held_room(),
 		.progress = transfer_progress,
 		.drain = w->conf.n_disks_direct ? on_drain : NULL,
 		.arg = w};

@@ -24,6 +24,8 @@ void bitmap_fini(struct bitmap *b);
 void bitmap_clear(struct bitmap *b);
 /* Set [from, to), cut at the end. Returns how many were clear before. */
 uint64_t bitmap_set_range(struct bitmap *b, uint64_t from, uint64_t to);
+/* Clear [from, to), cut at the end. Returns how many were set before. */
+uint64_t bitmap_clear_range(struct bitmap *b, uint64_t from, uint64_t to);
 /* The first run of set bits at or after @from. false: none. */
 bool bitmap_next_run(const struct bitmap *b, uint64_t from, uint64_t *start_out, uint64_t *end_out);
 bool bitmap_test(const struct bitmap *b, uint64_t page);
@@ -43,6 +45,10 @@ struct tracker_ops {
 	int64_t (*harvest)(struct tracker *t, struct bitmap dirty[], struct err *e);
 	/* As harvest without re-arming or clearing (for looking). */
 	int64_t (*peek)(struct tracker *t, struct err *e);
+	/* OR into @dirty those of the pages [from, to) of one block that a harvest would report now. Returns 0 or -errno. NULL where a mark that was seen
+	 * may be gone by the next harvest. */
+	int (*peek_part)(
+		struct tracker *t, unsigned block, uint64_t from, uint64_t to, struct bitmap *dirty, struct err *e);
 	void (*close)(struct tracker *t); /* the guest goes on at full speed */
 };
 

@@ -97,14 +97,14 @@ static int64_t take_regions(
 	return pages;
 }
 
-/* All pages of one block written since they were armed; re-armed if @flags says so. */
-static int64_t scan_block(
-	struct uffd *u, const struct ram_block *b, uint64_t flags, struct bitmap *dirty, struct err *e)
+/* All pages of a part of one block (octets) written since they were armed; re-armed if @flags says so. */
+static int64_t scan_part(struct uffd *u, const struct ram_block *b, uint64_t from, uint64_t to, uint64_t flags,
+	struct bitmap *dirty, struct err *e)
 {
 	struct pm_scan s = {.size = sizeof(s),
 		.flags = flags | PM_FLAG_CHECK_WPASYNC,
-		.start = b->qemu_addr,
-		.end = b->qemu_addr + b->bytes,
+		.start = b->qemu_addr + from,
+		.end = b->qemu_addr + to,
 		.vec = (uint64_t)(uintptr_t)u->regions,
 		.vec_len = REGIONS,
 		.category_mask = PM_WRITTEN,
@@ -139,7 +139,7 @@ static int64_t scan(struct uffd *u, uint64_t flags, struct bitmap *dirty, struct
 	if (ret)
 		return ret;
 	for (unsigned i = 0; i < u->n_blocks; i++) {
-		n = scan_block(u, &u->blocks[i], flags, dirty ? &dirty[i] : NULL, e);
+		n = scan_part(u, &u->blocks[i], 0, u->blocks[i].bytes, flags, dirty ? &dirty[i] : NULL, e);
 		if (n < 0)
 			return n;
 		pages += n;
@@ -156,6 +156,20 @@ static int64_t on_harvest(struct tracker *t, struct bitmap dirty[], struct err *
 static int64_t on_peek(struct tracker *t, struct err *e)
 {
 	return scan(t->priv, 0, NULL, e);
+}
+
+static int on_peek_part(
+	struct tracker *t, unsigned block, uint64_t from, uint64_t to, struct bitmap *dirty, struct err *e)
+{
+	struct uffd *u = t->priv;
+	const struct ram_block *b = &u->blocks[block];
+	int64_t n;
+	int ret = maps_check_blocks(u->pid, u->blocks, u->n_blocks, e);
+
+	if (ret)
+		return ret;
+	n = scan_part(u, b, from * b->page_bytes, to * b->page_bytes, 0, dirty, e);
+	return n < 0 ? (int)n : 0;
 }
 
 static void on_close(struct tracker *t)
@@ -175,8 +189,12 @@ static void on_close(struct tracker *t)
 	t->priv = NULL;
 }
 
-static const struct tracker_ops uffd_ops = {
-	.name = "uffd", .arm = on_arm, .harvest = on_harvest, .peek = on_peek, .close = on_close};
+static const struct tracker_ops uffd_ops = {.name = "uffd",
+	.arm = on_arm,
+	.harvest = on_harvest,
+	.peek = on_peek,
+	.peek_part = on_peek_part,
+	.close = on_close};
 
 int tracker_uffd_open(pid_t pid, const struct ram_block *blocks, unsigned n_blocks, struct tracker *out, struct err *e)
 {

@@ -5,6 +5,7 @@
 
 #define FIXED_BLACKOUT_MS 60 /* stop, device state, four durable records: for the prediction */
 #define PROGRESS_US 250000
+#define LOOK_US 250000
 #define PEEK_BYTES_MAX (4ULL << 30) /* looking while a round runs holds up a cancel: 15 to 35 ms a GiB */
 
 /* ---- while a round runs ------------------------------------------------------------------------------------- */
@@ -33,7 +34,7 @@ static void look(struct worker *w, uint64_t elapsed_us)
 {
 	int64_t dirty;
 
-	if (w->looked || !elapsed_us || ram_bytes(w) > PEEK_BYTES_MAX)
+	if (w->looked || elapsed_us < LOOK_US || ram_bytes(w) > PEEK_BYTES_MAX)
 		return;
 	w->looked = true;
 	dirty = w->tracker.ops->peek(&w->tracker, NULL);

@@ -49,7 +49,13 @@ enum wire_type {
 	WIRE_FETCH = 9,      /* post-copy: somebody waits for this page */
 	WIRE_OPTIONAL = 128, /* this and above: skipped when unknown */
 };
-enum wire_codec { WIRE_RAW = 0, WIRE_LZ4 = 1, WIRE_ZSTD = 2, WIRE_CODECS };
+enum wire_codec {
+	WIRE_RAW = 0,
+	WIRE_LZ4 = 1,
+	WIRE_ZSTD = 2,
+	WIRE_CODECS,   /* those that need nothing but the content; codec.h chooses among them */
+	WIRE_DELTA = 3 /* against what the target holds; delta.h */
+};
 #define WIRE_FLAG_LAST 1
 
 struct wire_header {

@@ -401,6 +401,8 @@ void worker_add_round(struct worker *w, const struct xfer_stats *r)
 	sum->pages_raw += r->pages_raw;
 	sum->pages_lz4 += r->pages_lz4;
 	sum->pages_zstd += r->pages_zstd;
+	sum->pages_delta += r->pages_delta;
+	sum->pages_later += r->pages_later;
 	sum->ram_bytes += r->ram_bytes;
 	sum->wire_bytes += r->wire_bytes;
 	sum->dirty_pages += r->dirty_pages;

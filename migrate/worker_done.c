@@ -44,11 +44,12 @@ static json_t *stats_json(const struct worker *w)
 		"channels", (int)w->n_channels, "dirty_bps", (json_int_t)s->dirty_bps, "device_bytes",
 		(json_int_t)s->device_bytes, "cpu_ms", cpu_ms());
 	json_object_update_new(j,
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "pages_sent", (json_int_t)s->sum.pages_sent,
-			"pages_zero", (json_int_t)s->sum.pages_zero, "pages_hole", (json_int_t)s->sum.pages_hole,
-			"pages_raw", (json_int_t)s->sum.pages_raw, "pages_lz4", (json_int_t)s->sum.pages_lz4,
-			"pages_zstd", (json_int_t)s->sum.pages_zstd, "harvest_ms", (double)s->sum.harvest_us / 1000,
-			"drain_ms", (double)s->sum.drain_us / 1000));
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "pages_sent",
+			(json_int_t)s->sum.pages_sent, "pages_zero", (json_int_t)s->sum.pages_zero, "pages_hole",
+			(json_int_t)s->sum.pages_hole, "pages_raw", (json_int_t)s->sum.pages_raw, "pages_lz4",
+			(json_int_t)s->sum.pages_lz4, "pages_zstd", (json_int_t)s->sum.pages_zstd, "pages_later",
+			(json_int_t)s->sum.pages_later, "pages_delta", (json_int_t)s->sum.pages_delta, "harvest_ms",
+			(double)s->sum.harvest_us / 1000, "drain_ms", (double)s->sum.drain_us / 1000));
 	if (w->conf.role == HO_SOURCE && s->stop_us)
 		add_rounds(s, j);
 	if (s->postcopy_us)

@@ -28,7 +28,8 @@ struct xfer_limits {                    /* may be changed by another thread whil
 };
 
 struct xfer_stats { /* of one round, or the sum */
-	uint64_t pages_sent, pages_zero, pages_hole, pages_raw, pages_lz4, pages_zstd;
+	uint64_t pages_sent, pages_zero, pages_hole, pages_raw, pages_lz4, pages_zstd, pages_delta;
+	uint64_t pages_later; /* left out, for they are dirty again already */
 	uint64_t ram_bytes;   /* guest bytes covered by what was sent (content only) */
 	uint64_t wire_bytes;  /* on all channels, records and TLS included where known */
 	uint64_t dirty_pages; /* harvested at the start of this round */
@@ -43,6 +44,8 @@ struct xfer_tx_conf {
 	unsigned n_channels;
 	struct xfer_limits *limits; /* borrowed */
 	unsigned codecs;            /* CODEC_* that may be used, those that the target unpacks; 0 = all raw */
+	uint64_t
+		held_bytes; /* for copies of what was sent, to send differences against, where codecs has CODEC_DELTA */
 	/* Called on the engine thread a few times a second, with the running sum of this round. May be NULL. */
 	void (*progress)(void *arg, const struct xfer_stats *now, uint64_t pages_left);
 	/* Wait until no disk request that was submitted before is in flight. NULL: no direct I/O. */

@@ -14,6 +14,7 @@ static void stats_add(struct xfer_stats *sum, const struct xfer_stats *s)
 	sum->pages_raw += s->pages_raw;
 	sum->pages_lz4 += s->pages_lz4;
 	sum->pages_zstd += s->pages_zstd;
+	sum->pages_delta += s->pages_delta;
 	sum->ram_bytes += s->ram_bytes;
 	sum->wire_bytes += s->wire_bytes;
 }

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROGRESS_NS 250000000ULL
+#define PROGRESS_NS 125000000ULL
+#define AHEAD_BYTES                                                                                                    \
+	(4ULL << 30) /* looked at in one go: more than goes out until the next look, and less than a cancel would wait for */
+#define LOOK_SHARE 8 /* a look may take so small a part of the time */
 
 /* ---- what to send next (channel threads) ------------------------------------------------------------------ */
 
@@ -128,6 +131,7 @@ static void stats_add(struct xfer_stats *sum, const struct xfer_stats *s)
 	sum->pages_raw += s->pages_raw;
 	sum->pages_lz4 += s->pages_lz4;
 	sum->pages_zstd += s->pages_zstd;
+	sum->pages_delta += s->pages_delta;
 	sum->ram_bytes += s->ram_bytes;
 }
 
@@ -151,9 +155,41 @@ static void sum_up(
 	out->elapsed_us = (xfer_now_ns() - t0) / 1000;
 }
 
+/* Takes out of the first round what is still to come and was written since it began: the next round finds that dirty in any case, and would send it again (Clark et
+ * al., "Live Migration of Virtual Machines", NSDI 2005). Not out of later rounds, which make the target know pages for differences against them. */
+static int leave_for_later(struct xfer_tx *tx, struct xfer_stats *found, struct err *e)
+{
+	struct tracker *t = tx->conf.tracker;
+	uint64_t start, end, from, to, factor;
+	struct bitmap *written;
+	unsigned b;
+	int ret;
+
+	pthread_mutex_lock(&tx->cursor_lock);
+	b = tx->block;
+	from = tx->page;
+	pthread_mutex_unlock(&tx->cursor_lock);
+	if (b >= tx->n_io)
+		return 0;
+	written = &tx->found[b];
+	factor = tx->io[b].block->page_bytes / WIRE_PAGE_BYTES;
+	from /= factor;
+	to = from + AHEAD_BYTES / tx->io[b].block->page_bytes;
+	to = to < written->n_pages ? to : written->n_pages;
+	bitmap_clear(written);
+	ret = t->ops->peek_part(t, b, from, to, written, e);
+	pthread_mutex_lock(&tx->cursor_lock);
+	for (; !ret && tx->block == b && bitmap_next_run(written, from, &start, &end); from = end) {
+		start = start * factor > tx->page ? start * factor : tx->page;
+		found->pages_later += bitmap_clear_range(&tx->todo[b], start, end * factor);
+	}
+	pthread_mutex_unlock(&tx->cursor_lock);
+	return ret;
+}
+
 static void report(struct xfer_tx *tx, const struct xfer_stats *now)
 {
-	uint64_t done = now->pages_sent + now->pages_zero;
+	uint64_t done = now->pages_sent + now->pages_zero + now->pages_later;
 
 	if (tx->conf.progress)
 		tx->conf.progress(tx->conf.arg, now, now->dirty_pages > done ? now->dirty_pages - done : 0);
@@ -161,7 +197,7 @@ static void report(struct xfer_tx *tx, const struct xfer_stats *now)
 
 int xfer_tx_round(struct xfer_tx *tx, bool last, struct xfer_stats *out, struct err *e)
 {
-	uint64_t t0 = xfer_now_ns(), wire0 = wire_bytes(tx), reported = t0;
+	uint64_t t0 = xfer_now_ns(), wire0 = wire_bytes(tx), reported = t0, look_at = t0;
 	struct xfer_stats found = {0}, now = {0};
 	int ret = 0;
 
@@ -181,6 +217,10 @@ int xfer_tx_round(struct xfer_tx *tx, bool last, struct xfer_stats *out, struct 
 		reported = xfer_now_ns();
 		sum_up(tx, &found, t0, wire0, &now);
 		pthread_mutex_unlock(&tx->group.lock);
+		if (!tx->round && !last && tx->conf.tracker->ops->peek_part && reported >= look_at) {
+			ret = leave_for_later(tx, &found, e);
+			look_at = reported + (xfer_now_ns() - reported) * LOOK_SHARE;
+		}
 		report(tx, &now);
 		pthread_mutex_lock(&tx->group.lock);
 	}
@@ -207,6 +247,8 @@ static int tx_setup(struct xfer_tx *tx, struct err *e)
 			ret = err_set(e, ENOMEM, "out of memory");
 	}
 	if (!ret && digest_table_init(&tx->table, conf->blocks, conf->n_blocks))
+		ret = err_set(e, ENOMEM, "out of memory");
+	if (!ret && conf->codecs & CODEC_DELTA && held_init(&tx->held, conf->blocks, conf->n_blocks, conf->held_bytes))
 		ret = err_set(e, ENOMEM, "out of memory");
 	for (unsigned i = 0; !ret && i < conf->n_channels; i++) {
 		args[i] = &tx->chans[i];
@@ -281,6 +323,7 @@ void xfer_tx_free(struct xfer_tx *tx)
 		bitmap_fini(&tx->found[b]);
 	}
 	digest_table_fini(&tx->table);
+	held_fini(&tx->held);
 	pacer_fini(&tx->pacer);
 	pthread_mutex_destroy(&tx->cursor_lock);
 	free(tx);

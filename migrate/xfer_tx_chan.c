@@ -1,9 +1,6 @@
-/* One sending channel and its thread: takes chunks, reads them, drops zero pages, digests, packs, paces, sends; at the end of a round the
- * barrier. Runs only here: the connection, the codec and the root belong to this thread; the digest table's entries to whoever has the
- * page in this round.
- *
- * Pages are copied out of the RAM file first and only the copy is looked at: the guest goes on writing, and what is digested must be what
- * is packed and sent. A page that changes meanwhile is found by the next harvest. */
+/* One sending channel and its thread: takes chunks and sends them (xfer_tx_chunk.c), paced, and what became zeros or holes; at the end of a round the
+ * barrier. Runs only here: the connection, the codec and the root belong to this thread; the entries of digest table and copies to whoever has the
+ * page in this round. */
 #include "migrate/xfer_tx_int.h"
 
 #include <errno.h>
@@ -12,8 +9,6 @@
 #include <time.h>
 
 #define PACE_SLICE_NS 50000000ULL /* how long a thread sleeps at most before it looks at stop and at a changed limit */
-#define PACK_GAIN 16              /* packing must save a 16th, else raw */
-#define NOTE_EVERY 4              /* records for which the codec is told what they cost */
 
 /* ---- sending ---------------------------------------------------------------------------------------------- */
 
@@ -38,7 +33,7 @@ static int pace(struct tx_chan *c, uint64_t bytes, struct err *e)
 	return ret;
 }
 
-static int send_paced(struct tx_chan *c, const void *buf, size_t n, struct err *e)
+int tx_send(struct tx_chan *c, const void *buf, size_t n, struct err *e)
 {
 	int ret = pace(c, n, e);
 
@@ -58,11 +53,11 @@ static int flush_ranges(struct tx_chan *c, struct err *e)
 	wire_header_encode(h, buf);
 	wire_runs_encode(c->ranges, c->n_ranges, buf + WIRE_HEADER_BYTES);
 	c->n_ranges = 0;
-	return send_paced(c, buf, WIRE_HEADER_BYTES + h->length, e);
+	return tx_send(c, buf, WIRE_HEADER_BYTES + h->length, e);
 }
 
 /* @page reads as zeros now: remember it, and tell the target if it knows other content. */
-static int clear_page(struct tx_chan *c, enum wire_type type, unsigned block, uint32_t page, struct err *e)
+int tx_clear_page(struct tx_chan *c, enum wire_type type, unsigned block, uint32_t page, struct err *e)
 {
 	struct wire_run *end = c->n_ranges ? &c->ranges[c->n_ranges - 1] : NULL;
 	bool same =
@@ -72,6 +67,7 @@ static int clear_page(struct tx_chan *c, enum wire_type type, unsigned block, ui
 	if (!c->tx->table.pages[block][page])
 		return 0;
 	digest_set(&c->tx->table, block, page, 0, &c->root);
+	held_drop(&c->tx->held, block, page);
 	c->n_cleared++;
 	if (same && page == end->first + end->n_pages) {
 		end->n_pages++;
@@ -81,133 +77,6 @@ static int clear_page(struct tx_chan *c, enum wire_type type, unsigned block, ui
 		ret = flush_ranges(c, e);
 	c->range_head = (struct wire_header){.type = (uint8_t)type, .block = (uint16_t)block};
 	c->ranges[c->n_ranges++] = (struct wire_run){.first = page, .n_pages = 1};
-	return ret;
-}
-
-/* ---- a chunk ---------------------------------------------------------------------------------------------- */
-
-struct content { /* what is left of a chunk without its zero pages: runs, digests, and the pages packed together in c->raw */
-	struct wire_run runs[WIRE_RUNS_MAX];
-	uint64_t digests[WIRE_PAGES_MAX];
-	unsigned n_runs, n_pages;
-};
-
-static void content_add(struct tx_chan *c, struct content *k, unsigned block, uint32_t page, const uint8_t *from)
-{
-	uint8_t *to = c->raw + TX_CONTENT_AT + k->n_pages * WIRE_PAGE_BYTES;
-	struct wire_run *end = k->n_runs ? &k->runs[k->n_runs - 1] : NULL;
-
-	if (to != from)
-		memmove(to, from, WIRE_PAGE_BYTES);
-	if (end && page == end->first + end->n_pages)
-		end->n_pages++;
-	else
-		k->runs[k->n_runs++] = (struct wire_run){.first = page, .n_pages = 1};
-	k->digests[k->n_pages] = page_digest(to);
-	digest_set(&c->tx->table, block, page, k->digests[k->n_pages], &c->root);
-	k->n_pages++;
-}
-
-/* Read the chunk and sort it into content and zero pages. */
-static int gather(struct tx_chan *c, const struct tx_chunk *chunk, struct content *k, struct err *e)
-{
-	uint8_t *p = c->raw + TX_CONTENT_AT;
-	int ret = 0;
-
-	k->n_runs = k->n_pages = 0;
-	for (unsigned r = 0; !ret && r < chunk->n_runs; r++) {
-		ret = ram_io_read(&c->tx->io[chunk->block], (uint64_t)chunk->runs[r].first * WIRE_PAGE_BYTES, p,
-			(size_t)chunk->runs[r].n_pages * WIRE_PAGE_BYTES, e);
-		p += (size_t)chunk->runs[r].n_pages * WIRE_PAGE_BYTES;
-	}
-	p = c->raw + TX_CONTENT_AT;
-	for (unsigned r = 0; !ret && r < chunk->n_runs; r++)
-		for (uint32_t i = 0; !ret && i < chunk->runs[r].n_pages; i++, p += WIRE_PAGE_BYTES) {
-			if (page_is_zero(p))
-				ret = clear_page(c, WIRE_ZERO, chunk->block, chunk->runs[r].first + i, e);
-			else
-				content_add(c, k, chunk->block, chunk->runs[r].first + i, p);
-		}
-	return ret;
-}
-
-/* Pack if it pays. Returns the content's octets; *@how_out says in which form: c->packed holds them, or c->raw. */
-static uint32_t pack(struct tx_chan *c, uint32_t bytes, enum wire_codec *how_out)
-{
-	enum wire_codec how = codec_choose(&c->codec);
-	size_t packed = 0;
-	uint64_t t0;
-
-	*how_out = WIRE_RAW;
-	if (how == WIRE_RAW)
-		return bytes;
-	t0 = meter_cpu_ns();
-	packed = codec_pack(
-		&c->codec, how, c->raw + TX_CONTENT_AT, bytes, c->packed + TX_CONTENT_AT, bytes - bytes / PACK_GAIN);
-	codec_note_pack(&c->codec, how, bytes, packed, meter_cpu_ns() - t0);
-	if (!packed)
-		return bytes;
-	*how_out = how;
-	return (uint32_t)packed;
-}
-
-/* Send a record's octets and keep for the codec what that costs. */
-static int send_measured(struct tx_chan *c, const void *buf, size_t n, struct err *e)
-{
-	uint64_t t0 = meter_cpu_ns();
-	struct meter_lap lap;
-	int ret = send_paced(c, buf, n, e);
-
-	c->sent.cpu_ns += meter_cpu_ns() - t0;
-	c->sent.wire_bytes += n;
-	if (++c->n_sent < NOTE_EVERY)
-		return ret;
-	meter_lap(&c->meter, &lap);
-	c->sent.delay_ns = lap.delay_ns;
-	c->sent.wait_ns = lap.wait_ns;
-	codec_note_send(&c->codec, &c->sent);
-	c->sent = (struct codec_send){0};
-	c->n_sent = 0;
-	return ret;
-}
-
-/* Header, runs and digest go right in front of the content, so that one write sends all. */
-static int send_content(
-	struct tx_chan *c, unsigned block, const struct content *k, enum wire_codec *how_out, struct err *e)
-{
-	uint32_t before = WIRE_HEADER_BYTES + k->n_runs * WIRE_RUN_BYTES + WIRE_DIGEST_BYTES, bytes;
-	struct wire_header h = {
-		.type = WIRE_DATA, .count = (uint16_t)k->n_runs, .round = c->tx->round, .block = (uint16_t)block};
-	uint8_t *buf, *start;
-
-	bytes = pack(c, k->n_pages * WIRE_PAGE_BYTES, how_out);
-	buf = *how_out == WIRE_RAW ? c->raw : c->packed;
-	start = buf + TX_CONTENT_AT - before;
-	h.flags = (uint8_t)*how_out;
-	h.length = before - WIRE_HEADER_BYTES + bytes;
-	wire_header_encode(&h, start);
-	wire_runs_encode(k->runs, k->n_runs, start + WIRE_HEADER_BYTES);
-	wire_put64(buf + TX_CONTENT_AT - WIRE_DIGEST_BYTES, record_digest(k->digests, k->n_pages));
-	c->n_data += k->n_pages;
-	return send_measured(c, start, before + bytes, e);
-}
-
-static int send_chunk(struct tx_chan *c, const struct tx_chunk *chunk, struct err *e)
-{
-	struct content k;
-	enum wire_codec how = WIRE_RAW;
-	int ret = gather(c, chunk, &k, e);
-
-	if (!ret && k.n_pages)
-		ret = send_content(c, chunk->block, &k, &how, e);
-	pthread_mutex_lock(&c->tx->group.lock);
-	c->now.pages_sent += k.n_pages;
-	c->now.pages_zero += chunk->n_pages - k.n_pages;
-	c->now.pages_lz4 += how == WIRE_LZ4 ? k.n_pages : 0;
-	c->now.pages_zstd += how == WIRE_ZSTD ? k.n_pages : 0;
-	c->now.pages_raw += how == WIRE_RAW ? k.n_pages : 0;
-	c->now.ram_bytes += (uint64_t)k.n_pages * WIRE_PAGE_BYTES;
-	pthread_mutex_unlock(&c->tx->group.lock);
 	return ret;
 }
 
@@ -221,7 +90,7 @@ static int clear_hole(struct tx_chan *c, unsigned block, uint64_t from, uint64_t
 	for (uint64_t p = from / WIRE_PAGE_BYTES; !ret && p < to / WIRE_PAGE_BYTES; p++)
 		/* A page that is dirty in this round (look at that first) is some chunk's, which reads zeros. */
 		if (!bitmap_test(&c->tx->todo[block], p) && table[p])
-			ret = clear_page(c, WIRE_HOLE, block, (uint32_t)p, e);
+			ret = tx_clear_page(c, WIRE_HOLE, block, (uint32_t)p, e);
 	return ret;
 }
 
@@ -285,7 +154,7 @@ static int run_round(struct tx_chan *c, bool last, struct err *e)
 	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_hole_block(c->tx, &block))
 		ret = send_holes(c, block, e);
 	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_chunk(c->tx, &chunk))
-		ret = send_chunk(c, &chunk, e);
+		ret = tx_send_chunk(c, &chunk, e);
 	if (!ret && atomic_load(&c->tx->group.stop))
 		ret = err_set(e, ECANCELED, "cancelled");
 	if (!ret)
@@ -364,7 +233,8 @@ int tx_chan_init(struct tx_chan *c, struct xfer_tx *tx, unsigned index)
 	codec_init(&c->codec, tx->conf.codecs);
 	c->raw = aligned_alloc(4096, TX_BUFFER_BYTES);
 	c->packed = aligned_alloc(4096, TX_BUFFER_BYTES);
-	return c->raw && c->packed ? 0 : -ENOMEM;
+	c->delta = aligned_alloc(4096, TX_BUFFER_BYTES);
+	return c->raw && c->packed && c->delta ? 0 : -ENOMEM;
 }
 
 void tx_chan_fini(struct tx_chan *c)
@@ -372,5 +242,6 @@ void tx_chan_fini(struct tx_chan *c)
 	codec_fini(&c->codec);
 	free(c->raw);
 	free(c->packed);
-	c->raw = c->packed = NULL;
+	free(c->delta);
+	c->raw = c->packed = c->delta = NULL;
 }

@@ -1,9 +1,10 @@
-/* What xfer_tx.c (rounds, engine thread) and xfer_tx_chan.c (channel threads) share. */
+/* What xfer_tx.c (rounds, engine thread), xfer_tx_chan.c and xfer_tx_chunk.c (channel threads) share. */
 #ifndef MIGRATE_XFER_TX_INT_H
 #define MIGRATE_XFER_TX_INT_H
 
 #include "migrate/codec.h"
 #include "migrate/digest.h"
+#include "migrate/held.h"
 #include "migrate/meter.h"
 #include "migrate/pacer.h"
 #include "migrate/ram_io.h"
@@ -21,7 +22,8 @@ struct tx_chan {
 	struct digest_root root;
 	struct xfer_stats now; /* this round; written by the thread, read by the engine, both under the group's lock */
 	uint64_t n_data, n_cleared;    /* this round, for the BARRIER */
-	uint8_t *raw, *packed;         /* TX_BUFFER_BYTES each; content at TX_CONTENT_AT, what precedes it ends there */
+	double delta_share;            /* octets of a page's difference by those of the page, on average */
+	uint8_t *raw, *packed, *delta; /* TX_BUFFER_BYTES each; content at TX_CONTENT_AT, what precedes it ends there */
 	struct wire_header range_head; /* ranges gathered for the next ZERO or HOLE record; count 0: none */
 	struct wire_run ranges[WIRE_RUNS_MAX];
 	unsigned n_ranges;
@@ -37,6 +39,7 @@ struct xfer_tx {
 	struct bitmap found[RAM_BLOCKS_MAX]; /* as the tracker reports, in the block's pages */
 	struct bitmap todo[RAM_BLOCKS_MAX];  /* in pages of the wire; only read while a round is under way */
 	struct digest_table table;
+	struct held held;
 	struct pacer pacer;
 	struct tx_chan chans[XFER_CHANNELS_MAX];
 
@@ -59,6 +62,12 @@ struct tx_chunk { /* up to WIRE_PAGES_MAX pages of one block */
 };
 bool tx_next_chunk(struct xfer_tx *tx, struct tx_chunk *out);
 bool tx_next_hole_block(struct xfer_tx *tx, unsigned *block);
+
+/* Channel threads. Waits for the bandwidth limit first; -ECANCELED when the group stops. */
+int tx_send(struct tx_chan *c, const void *buf, size_t n, struct err *e);
+/* @page reads as zeros now: remembered, and told to the target if it knows other content. */
+int tx_clear_page(struct tx_chan *c, enum wire_type type, unsigned block, uint32_t page, struct err *e);
+int tx_send_chunk(struct tx_chan *c, const struct tx_chunk *chunk, struct err *e);
 
 int tx_chan_init(struct tx_chan *c, struct xfer_tx *tx, unsigned index);
 void tx_chan_fini(struct tx_chan *c);

@@ -61,17 +61,21 @@ static void on_progress(void *arg, const json_t *ev)
 	fflush(stdout);
 }
 
-/* "0.5G sent (holes 0.9G, zero 0.3G, lz4 1.6x)" */
+/* "0.5G sent (holes 0.9G, zero 0.3G, differences of 0.2G, lz4 1.6x)" */
 static void shares(const json_t *r, char *out, size_t size)
 {
-	char sent[24], holes[16], zero[16];
+	char sent[24], holes[16], zero[16], size_of[16], differences[48] = "";
 	double ram = jnum(r, "ram_bytes"), wire = jnum(r, "wire_bytes");
 	bool lz4 = jnum(r, "pages_lz4") > 0, zstd = jnum(r, "pages_zstd") > jnum(r, "pages_lz4");
 
 	js_size(r, "wire_bytes", sent);
 	size_format((uint64_t)(jnum(r, "pages_hole") > 0 ? jnum(r, "pages_hole") * 4096 : 0), holes);
 	size_format((uint64_t)(jnum(r, "pages_zero") > 0 ? jnum(r, "pages_zero") * 4096 : 0), zero);
-	snprintf(out, size, "%s sent (holes %s, zero %s, %s %.1fx)", sent, holes, zero,
+	if (jnum(r, "pages_delta") > 0) {
+		size_format((uint64_t)(jnum(r, "pages_delta") * 4096), size_of);
+		snprintf(differences, sizeof(differences), "differences of %s, ", size_of);
+	}
+	snprintf(out, size, "%s sent (holes %s, zero %s, %s%s %.1fx)", sent, holes, zero, differences,
 		zstd          ? "zstd"
 			: lz4 ? "lz4"
 			      : "raw",

@@ -213,7 +213,7 @@ class Demo:
         say("%s is on %s after %s%.1f s (predicted %.1f s): blackout %.0f ms (predicted %.0f ms; the guest's clock stood %.0f ms), %s sent; %s" % (
             name, self.where[name].name, "a trim of %.1f s and " % trim_s if trim_s else "", moved_s, predicted["total_s"], blackout, predicted["blackout_ms"], seen.stood_ms,
             mib(actual["wire_bytes"]), entry["text"]))
-        parts = (("holes", ("pages_hole",)), ("zero", ("pages_zero",)), ("packed", ("pages_lz4", "pages_zstd")), ("raw", ("pages_raw",)))
+        parts = (("holes", ("pages_hole",)), ("zero", ("pages_zero",)), ("packed", ("pages_lz4", "pages_zstd")), ("differences", ("pages_delta",)), ("raw", ("pages_raw",)))
         total = sum(actual.get(k, 0) for _, kinds in parts for k in kinds)
         share = ", ".join("%s %d %%" % (part, round(100 * sum(actual.get(k, 0) for k in kinds) / total)) for part, kinds in parts) if total else "-"
         self.row(name, what, "%.1f s, %.0f ms, %s" % (predicted["total_s"], predicted["blackout_ms"], mib(predicted["bytes"])),

@@ -5,11 +5,25 @@
 #include <string.h>
 
 #include "migrate/codec.h"
+#include "migrate/delta.h"
 #include "migrate/digest.h"
 #include "migrate/wire.h"
 #include "tests/fuzz/fuzz.h"
 
 #define BLOCK_PAGES 1536u
+
+static void on_deltas(const struct wire_content *k, uint64_t n)
+{
+	static uint64_t page[WIRE_PAGE_BYTES / 8 + 1]; /* the last word is not the page's */
+	const uint8_t *p = k->data;
+	int took = 0;
+
+	for (uint64_t i = 0; i < n && took >= 0; i++, p += took > 0 ? took : 0) {
+		took = delta_apply(page, p, (size_t)(k->data + k->bytes - p));
+		assert(took < 0 || (took >= DELTA_MASK_BYTES && took <= k->data + k->bytes - p));
+		assert(!page[WIRE_PAGE_BYTES / 8]);
+	}
+}
 
 static void on_runs(const struct wire_header *h, const uint8_t *body)
 {
@@ -32,6 +46,10 @@ static void on_runs(const struct wire_header *h, const uint8_t *body)
 		return;
 	assert(n && n <= WIRE_PAGES_MAX && k.data > body && k.data + k.bytes == body + h->length &&
 		k.bytes <= WIRE_CONTENT_MAX);
+	if (h->flags == WIRE_DELTA) {
+		on_deltas(&k, n);
+		return;
+	}
 	codec_init(&codec, 0);
 	if (h->flags != WIRE_RAW && !codec_unpack(&codec, h->flags, k.data, k.bytes, content, n * WIRE_PAGE_BYTES))
 		assert(page_is_zero(content) || page_digest(content));

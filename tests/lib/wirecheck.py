@@ -58,10 +58,10 @@ def unzstd(data, size):
 
 class Target:
     def __init__(self, sizes, version=2):
-        self.sizes, self.codecs = sizes, 2 if version == 1 else 3  # raw and lz4; zstd
+        self.sizes, self.codecs = sizes, 2 if version == 1 else 4  # raw and lz4; zstd, differences
         self.pages = [dict() for _ in sizes]  # page -> content; absent = zeros
         self.seen = set()                     # (block, page) of this round
-        self.counts = {"DATA": 0, "lz4": 0, "zstd": 0, "ZERO": 0, "HOLE": 0, "KEEPALIVE": 0, "postponed": 0}
+        self.counts = {"DATA": 0, "lz4": 0, "zstd": 0, "delta": 0, "ZERO": 0, "HOLE": 0, "KEEPALIVE": 0, "postponed": 0}
 
     def touch(self, block, page):
         if (block, page) in self.seen:
@@ -167,6 +167,9 @@ class Channel:
         elif codec == 2:
             content = unzstd(content, n * PAGE)
             target.counts["zstd"] += n
+        elif codec == 3:
+            content = self.undelta(content, block, runs, target)
+            target.counts["delta"] += n
         digests, at = b"", 0
         for first, k in runs:
             for page in range(first, first + k):
@@ -181,6 +184,29 @@ class Channel:
             raise Wrong("a DATA record's digest is wrong")
         target.counts["DATA"] += n
         return n
+
+    @staticmethod
+    def undelta(content, block, runs, target):
+        """The pages whose differences from what the target holds these are."""
+        out, at = [], 0
+        for first, n in runs:
+            for page in range(first, first + n):
+                old = target.pages[block].get(page)
+                if old is None or at + 8 > len(content):
+                    raise Wrong("block %d page %d: a difference, but the target knows no content of it, or the record ends" % (block, page))
+                (lines,) = struct.unpack_from(">Q", content, at)
+                at += 8
+                places = [i for i in range(64) if lines >> i & 1]
+                if len(places) > 32 or at + 64 * len(places) > len(content):
+                    raise Wrong("block %d page %d: %d lines differ" % (block, page, len(places)))
+                new = bytearray(old)
+                for i in places:
+                    new[64 * i:64 * i + 64] = content[at:at + 64]
+                    at += 64
+                out.append(bytes(new))
+        if at != len(content):
+            raise Wrong("%d octets after the last difference" % (len(content) - at))
+        return b"".join(out)
 
     def on_clear(self, kind, flags, count, body, block, target):
         if flags or len(body) != 8 * count:

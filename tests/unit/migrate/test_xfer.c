@@ -7,13 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "migrate/digest.h"
 #include "migrate/wire.h"
 #include "tests/unit/support/xfer_rig.h"
 
@@ -34,7 +36,7 @@ static void populate(struct xfer_rig *r, unsigned *seed, unsigned percent)
 	for (unsigned b = 0; b < r->n_blocks; b++)
 		for (uint64_t p = 0; p < r->src[b].bytes / 4096; p++)
 			if ((unsigned)rand_r(seed) % 100 < percent)
-				rig_write(r, b, p, (enum fill)(rand_r(seed) % 4), seed);
+				rig_write(r, b, p, (enum fill)(rand_r(seed) % FILLS), seed);
 }
 
 /* One thing a guest does. */
@@ -45,7 +47,7 @@ static void mutate(struct xfer_rig *r, unsigned *seed)
 	unsigned what = (unsigned)rand_r(seed) % 10;
 
 	if (what < 7)
-		rig_write(r, b, page, (enum fill)(rand_r(seed) % 4), seed);
+		rig_write(r, b, page, (enum fill)(rand_r(seed) % FILLS), seed);
 	else
 		rig_punch(r, b, page, (uint64_t)rand_r(seed) % (n - page) % 40 + 1);
 }
@@ -80,7 +82,8 @@ static void any_dirtying_ends_equal(void **state)
 
 		print_message("seed %u\n", s);
 		rig_init(&r, small, 2, 1 + (unsigned)rand_r(&seed) % 4);
-		r.codecs = (unsigned)rand_r(&seed) % 4 << 1;
+		r.codecs = (unsigned)rand_r(&seed) % 8 << 1;
+		r.held_bytes = (uint64_t)(rand_r(&seed) % 3) << (10 + rand_r(&seed) % 10);
 		populate(&r, &seed, (unsigned)rand_r(&seed) % 101);
 		rig_start(&r);
 		assert_int_equal(pthread_create(&t, NULL, guest_main, &g), 0);
@@ -183,6 +186,156 @@ static void compressible_data_is_packed(void **state)
 		if (compress)
 			assert_true(st.wire_bytes < 100000);
 		rig_join(&r);
+		rig_assert_equal(&r);
+		rig_fini(&r);
+	}
+}
+
+/* ---- differences -------------------------------------------------------------------------------------------- */
+
+static void write_all(struct xfer_rig *r, uint64_t from, uint64_t to, enum fill fill, unsigned *seed)
+{
+	for (uint64_t p = from; p < to; p++)
+		rig_write(r, 0, p, fill, seed);
+}
+
+/* From the second time on that a page is sent after the first round; not where the target holds something else meanwhile. */
+static void rewritten_pages_go_as_differences(void **state)
+{
+	struct xfer_rig r;
+	struct xfer_stats st;
+	unsigned seed = 20;
+
+	(void)state;
+	rig_init(&r, small, 1, 2);
+	r.codecs = CODEC_DELTA;
+	write_all(&r, 0, 500, FILL_RANDOM, &seed);
+	rig_start(&r);
+	tx_round(&r, false, &st);
+	write_all(&r, 0, 500, FILL_TOUCH, &seed);
+	tx_round(&r, false, &st);
+	assert_int_equal(st.pages_raw, 500);
+	assert_int_equal(st.pages_delta, 0);
+	write_all(&r, 0, 500, FILL_TOUCH, &seed);
+	tx_round(&r, false, &st);
+	assert_int_equal(st.pages_sent, 500);
+	assert_int_equal(st.pages_delta, 500);
+	assert_int_equal(st.ram_bytes, 500 * 4096);
+	assert_true(st.wire_bytes < 500 * 8 * 80); /* at most eight lines of 64 octets each, and what goes with them */
+	/* Written with what was there: nothing but that. Zeros, and then content again: whole. */
+	tracker_fake_mark(&r.fake, 0, 0, 100);
+	write_all(&r, 100, 200, FILL_ZERO, &seed);
+	tx_round(&r, false, &st);
+	assert_int_equal(st.pages_delta, 100);
+	assert_int_equal(st.pages_zero, 100);
+	assert_true(st.wire_bytes < 100 * 30);
+	write_all(&r, 0, 200, FILL_TOUCH, &seed);
+	write_all(&r, 200, 210, FILL_RANDOM, &seed);
+	tx_round(&r, true, &st);
+	assert_int_equal(st.pages_delta, 100);
+	assert_int_equal(st.pages_raw, 110);
+	rig_join(&r);
+	assert_int_equal(r.rx_ret, 0);
+	assert_int_equal(r.rx_sum.pages_delta, 700);
+	rig_assert_equal(&r);
+	rig_fini(&r);
+}
+
+/* Pages that are written anew as a whole: soon nothing is looked at but a sample, which finds out when that changes. */
+static void differences_that_do_not_pay(void **state)
+{
+	struct xfer_rig r;
+	struct xfer_stats st;
+	unsigned seed = 21, n_delta[8];
+
+	(void)state;
+	rig_init(&r, small, 1, 1);
+	r.codecs = CODEC_DELTA;
+	write_all(&r, 0, 1536, FILL_RANDOM, &seed);
+	rig_start(&r);
+	for (int i = 0; i < 5; i++) {
+		tx_round(&r, false, &st);
+		assert_int_equal(st.pages_delta, 0);
+		write_all(&r, 0, 1536, FILL_RANDOM, &seed);
+	}
+	for (int i = 0; i < 8; i++) {
+		tx_round(&r, false, &st);
+		n_delta[i] = (unsigned)st.pages_delta;
+		write_all(&r, 0, 1536, FILL_TOUCH, &seed);
+	}
+	assert_int_equal(n_delta[0], 0);
+	assert_int_equal(n_delta[1], 2 * 64); /* 2 of 24 parts of 64 pages */
+	assert_int_equal(n_delta[7], 1536);
+	tx_round(&r, true, &st);
+	rig_join(&r);
+	rig_assert_equal(&r);
+	rig_fini(&r);
+}
+
+/* Digests are kept of as many pages as there is room for, and of none. */
+static void differences_have_room(void **state)
+{
+	struct xfer_stats st;
+	unsigned seed = 22;
+
+	(void)state;
+	for (unsigned n = 0; n <= 100; n += 100) {
+		struct xfer_rig r;
+
+		rig_init(&r, small, 1, 2);
+		r.held_bytes = (uint64_t)n * 512;
+		write_all(&r, 0, 300, FILL_RANDOM, &seed);
+		rig_start(&r);
+		for (int i = 0; i < 4; i++) {
+			tx_round(&r, i == 3, &st);
+			assert_int_equal(st.pages_sent, 300);
+			assert_int_equal(st.pages_delta, i < 2 ? 0 : n);
+			write_all(&r, 0, i < 3 ? 300 : 0, FILL_TOUCH, &seed);
+		}
+		rig_join(&r);
+		rig_assert_equal(&r);
+		rig_fini(&r);
+	}
+}
+
+/* The guest writes as soon as the first round has begun. */
+static int on_first_round(void *arg, struct err *e)
+{
+	struct xfer_rig *r = arg;
+	unsigned seed = 24;
+
+	(void)e;
+	if (!r->fake.n_harvests)
+		write_all(r, 1200, 1300, FILL_RANDOM, &seed);
+	return 0;
+}
+
+/* A page that is dirty again before it was sent is not sent twice: the next round has it, whatever the first one still had to do. */
+static void written_again_is_left_for_later(void **state)
+{
+	struct xfer_rig r;
+	struct xfer_stats st;
+	unsigned seed = 23;
+
+	(void)state;
+	for (int looks = 0; looks < 2; looks++) {
+		rig_init(&r, small, 1, 2);
+		struct tracker_ops blind = *r.tracker.ops;
+		blind.peek_part = NULL;
+		if (!looks)
+			r.tracker.ops = &blind;
+		r.drain = on_first_round;
+		write_all(&r, 0, 1536, FILL_RANDOM, &seed);
+		atomic_store(&r.tx_limits.bandwidth_bps, 10 * MIB); /* they are far from sent when it looks */
+		rig_start(&r);
+		tx_round(&r, false, &st);
+		assert_int_equal(st.pages_later, looks ? 100 : 0);
+		assert_int_equal(st.pages_sent, looks ? 1436 : 1536);
+		atomic_store(&r.tx_limits.bandwidth_bps, 0);
+		tx_round(&r, true, &st);
+		assert_int_equal(st.pages_sent, 100);
+		rig_join(&r);
+		assert_int_equal(r.rx_ret, 0);
 		rig_assert_equal(&r);
 		rig_fini(&r);
 	}
@@ -468,29 +621,30 @@ static void sizes_must_match(void **state)
 	rig_fini(&r);
 }
 
-/* The target cannot write (a sealed memfd stands for a full file system): an error that names the file, on both sides, no signal. */
+/* The target cannot write (a limit on file sizes stands for a full file system): an error that names the file, on both sides. */
 static void target_cannot_write(void **state)
 {
 	struct xfer_rig r;
 	struct err e = {0};
 	unsigned seed = 4;
-	int fd = memfd_create("ballast-sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct rlimit was, low;
 
 	(void)state;
 	rig_init(&r, small, 1, 2);
-	assert_int_equal(ftruncate(fd, (off_t)small[0]), 0);
-	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
-	snprintf(r.dst[0].path, sizeof(r.dst[0].path), "/proc/self/fd/%d", fd);
 	rig_write(&r, 0, 9, FILL_RANDOM, &seed);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG in its place */
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+	low = (struct rlimit){.rlim_cur = 5 * 4096, .rlim_max = was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
 	rig_start(&r);
 	struct later l = {.rig = &r, .ms = 0, .act = act_close_when_rx_ends};
 	pthread_t t;
 	assert_int_equal(pthread_create(&t, NULL, later_main, &l), 0);
 	assert_int_equal(xfer_tx_round(r.tx, true, &(struct xfer_stats){0}, &e), -EPIPE);
 	pthread_join(t, NULL);
-	assert_int_equal(r.rx_ret, -EPERM);
-	assert_non_null(strstr(r.rx_err.msg, "cannot write /proc/self/fd"));
-	close(fd);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+	assert_int_equal(r.rx_ret, -EFBIG);
+	assert_non_null(strstr(r.rx_err.msg, "cannot write /dev/shm"));
 	rig_fini(&r);
 }
 
@@ -546,7 +700,7 @@ static void broken_records_are_refused(void **state)
 		{.why = "limit is", .h = {.type = 200, .length = WIRE_BODY_MAX + 1}},
 		{.why = "unknown type 0", .h = {.type = 0}},
 		{.why = "unknown type 10", .h = {.type = 10}},
-		{.why = "flags", .h = DATA_HEADER(3, 1, 16 + 4096)},
+		{.why = "flags", .h = DATA_HEADER(4, 1, 16 + 4096)},
 		{.why = "count 0", .h = DATA_HEADER(0, 0, 8 + 4096)},
 		{.why = "count 65", .h = {.type = WIRE_ZERO, .count = 65, .length = 65 * 8}},
 		{.why = "length", .h = {.type = WIRE_ZERO, .count = 2, .length = 8}},
@@ -576,6 +730,7 @@ static void broken_records_are_refused(void **state)
 		{.why = "does not unpack", .h = DATA_HEADER(1, 1, 16 + 100)},
 		{.why = "does not unpack", .h = DATA_HEADER(1, 1, 16 + 11)},
 		{.why = "does not unpack", .h = DATA_HEADER(2, 1, 16 + 100)},
+		{.why = "against nothing that was sent", .h = DATA_HEADER(3, 1, 16 + 8)},
 	};
 	unsigned n = sizeof(cases) / sizeof(cases[0]);
 
@@ -601,6 +756,8 @@ static void broken_records_are_refused(void **state)
 	runs(&cases[25], &(struct wire_run){0, 1}, 1);
 	memset(cases[25].body + 16, 0x28, 100); /* no frame of zstd's */
 	cases[25].n_body += 108;
+	runs(&cases[26], &(struct wire_run){0, 1}, 1);
+	cases[26].n_body += 16;
 	for (unsigned i = 0; i < n; i++) {
 		struct xfer_rig r;
 
@@ -611,6 +768,49 @@ static void broken_records_are_refused(void **state)
 		rig_join(&r);
 		if (r.rx_ret == 0 || !strstr(r.rx_err.msg, cases[i].why))
 			fail_msg("case %u: wanted \"%s\", got %d \"%s\"", i, cases[i].why, r.rx_ret, r.rx_err.msg);
+		rig_fini(&r);
+	}
+}
+
+/* Differences of a page that is there: as they must be, but for one thing. */
+static void broken_differences_are_refused(void **state)
+{
+	const struct {
+		const char *why;
+		uint64_t lines;
+		unsigned n_octets; /* after the mask */
+	} cases[] = {
+		{"are not as they must be", 1, 63},
+		{"are not as they must be", 0x1ffffffff, 33 * 64}, /* a line more than may differ */
+		{"are not as they must be", 0, 0},                 /* not even the mask */
+		{"more than its pages' differences", 1, 65},
+		{"does not have the digest", 1, 64},
+	};
+	uint8_t page[4096], buf[WIRE_HEADER_BYTES + 16 + 4096];
+	struct err e = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const unsigned n = cases[i].lines ? 8 + cases[i].n_octets : 7;
+		const uint64_t digest = (memset(page, 'x', sizeof(page)), page_digest(page));
+		struct xfer_rig r;
+
+		rig_init(&r, small, 1, 1);
+		rig_start_rx(&r);
+		send_bad(&r, &(struct bad){.h = {.type = 222}}); /* geometry, and nothing bad */
+		wire_header_encode(&(struct wire_header)DATA_HEADER(0, 1, 16 + 4096), buf);
+		wire_runs_encode(&(struct wire_run){.first = 3, .n_pages = 1}, 1, buf + WIRE_HEADER_BYTES);
+		wire_put64(buf + WIRE_HEADER_BYTES + 8, record_digest(&digest, 1));
+		memcpy(buf + WIRE_HEADER_BYTES + 16, page, 4096);
+		assert_int_equal(tls_write(r.out[0], buf, sizeof(buf), &e), 0);
+		memset(buf + WIRE_HEADER_BYTES + 16, 0, 4096);
+		wire_header_encode(&(struct wire_header)DATA_HEADER(3, 1, 16 + n), buf);
+		wire_put64(buf + WIRE_HEADER_BYTES + 16, cases[i].lines);
+		assert_int_equal(tls_write(r.out[0], buf, WIRE_HEADER_BYTES + 16 + n, &e), 0);
+		rig_join(&r);
+		assert_int_equal(r.rx_ret, -EBADMSG);
+		if (!strstr(r.rx_err.msg, cases[i].why))
+			fail_msg("case %u: wanted \"%s\", got \"%s\"", i, cases[i].why, r.rx_err.msg);
 		rig_fini(&r);
 	}
 }
@@ -668,6 +868,10 @@ int main(void)
 		cmocka_unit_test(zero_pages_and_holes),
 		cmocka_unit_test(target_starts_dirty),
 		cmocka_unit_test(compressible_data_is_packed),
+		cmocka_unit_test(rewritten_pages_go_as_differences),
+		cmocka_unit_test(differences_that_do_not_pay),
+		cmocka_unit_test(differences_have_room),
+		cmocka_unit_test(written_again_is_left_for_later),
 		cmocka_unit_test(bandwidth_is_limited_and_can_be_changed),
 		cmocka_unit_test(slow_is_not_stalled),
 		cmocka_unit_test(drain_comes_after_harvest_and_before_copy),
@@ -679,6 +883,7 @@ int main(void)
 		cmocka_unit_test(sizes_must_match),
 		cmocka_unit_test(target_cannot_write),
 		cmocka_unit_test(broken_records_are_refused),
+		cmocka_unit_test(broken_differences_are_refused),
 		cmocka_unit_test(corrupted_content_is_found),
 		cmocka_unit_test(hello),
 	};

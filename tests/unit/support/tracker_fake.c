@@ -50,13 +50,31 @@ static int64_t on_peek(struct tracker *t, struct err *e)
 	return n;
 }
 
+static int on_peek_part(
+	struct tracker *t, unsigned block, uint64_t from, uint64_t to, struct bitmap *dirty, struct err *e)
+{
+	struct tracker_fake *f = t->priv;
+	uint64_t start, end;
+
+	(void)e;
+	pthread_mutex_lock(&f->lock);
+	for (; from < to && bitmap_next_run(&f->marked[block], from, &start, &end); from = end)
+		bitmap_set_range(dirty, start, end < to ? end : to);
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
 static void on_close(struct tracker *t)
 {
 	(void)t;
 }
 
-static const struct tracker_ops fake_ops = {
-	.name = "fake", .arm = on_arm, .harvest = on_harvest, .peek = on_peek, .close = on_close};
+static const struct tracker_ops fake_ops = {.name = "fake",
+	.arm = on_arm,
+	.harvest = on_harvest,
+	.peek = on_peek,
+	.peek_part = on_peek_part,
+	.close = on_close};
 
 void tracker_fake_init(struct tracker_fake *f, const struct ram_block *blocks, unsigned n_blocks, struct tracker *out)
 {

@@ -31,6 +31,7 @@ void rig_init(struct xfer_rig *r, const uint64_t *bytes, unsigned n_blocks, unsi
 	r->n_blocks = n_blocks;
 	r->n_channels = n_channels;
 	r->codecs = CODEC_ALL;
+	r->held_bytes = 64 << 20;
 	cert_pair(r->certs, "alpha", "beta");
 	r->ctx[0] = cert_ctx(r->certs, "alpha");
 	r->ctx[1] = cert_ctx(r->certs, "beta");
@@ -59,6 +60,7 @@ static void *rx_main(void *arg)
 		r->rx_sum.pages_zero += st.pages_zero;
 		r->rx_sum.pages_hole += st.pages_hole;
 		r->rx_sum.pages_lz4 += st.pages_lz4;
+		r->rx_sum.pages_delta += st.pages_delta;
 		r->rx_sum.wire_bytes += st.wire_bytes;
 	}
 	return NULL;
@@ -85,6 +87,7 @@ void rig_start_tx(struct xfer_rig *r)
 		.n_channels = r->n_channels,
 		.limits = &r->tx_limits,
 		.codecs = r->codecs,
+		.held_bytes = r->held_bytes,
 		.drain = r->drain,
 		.arg = r};
 	struct err e = {0};
@@ -133,7 +136,11 @@ void rig_write(struct xfer_rig *r, unsigned block, uint64_t page, enum fill fill
 {
 	uint32_t buf[1024] = {0};
 
-	for (unsigned i = 0; fill != FILL_ZERO && i < 1024; i++)
+	if (fill == FILL_TOUCH)
+		assert_int_equal(pread(r->src_fd[block], buf, sizeof(buf), (off_t)(page * 4096)), sizeof(buf));
+	for (unsigned i = 0; fill == FILL_TOUCH && i < 1 + page % 8; i++)
+		buf[rand_r(seed) % 1024] += (uint32_t)rand_r(seed);
+	for (unsigned i = 0; fill != FILL_ZERO && fill != FILL_TOUCH && i < 1024; i++)
 		buf[i] = fill == FILL_RANDOM || (fill == FILL_HALF && i % 2) ? (uint32_t)rand_r(seed) * 7919u
 									     : 0x55aa55aau;
 	assert_int_equal(pwrite(r->src_fd[block], buf, sizeof(buf), (off_t)(page * 4096)), sizeof(buf));

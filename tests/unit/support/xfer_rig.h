@@ -30,6 +30,7 @@ struct xfer_rig {
 	unsigned rx_rounds;
 	struct xfer_stats rx_sum;
 	unsigned codecs; /* CODEC_* */
+	uint64_t held_bytes;
 	int (*drain)(void *arg, struct err *e);
 };
 
@@ -44,7 +45,7 @@ void rig_start_tx(struct xfer_rig *r);
 void rig_join(struct xfer_rig *r);
 
 /* What a guest does: write one page (and mark it), free pages (punch; not marked). */
-enum fill { FILL_ZERO, FILL_RANDOM, FILL_HALF, FILL_SAME };
+enum fill { FILL_ZERO, FILL_RANDOM, FILL_HALF, FILL_SAME, FILL_TOUCH /* a few octets of what is there */, FILLS };
 void rig_write(struct xfer_rig *r, unsigned block, uint64_t page, enum fill fill, unsigned *seed);
 void rig_punch(struct xfer_rig *r, unsigned block, uint64_t page, uint64_t n_pages);
 
