@@ -6,7 +6,10 @@
 
 #include "migrate/precopy.h"
 
-#define LOOK_S 0.25  /* into a longer round the engine looks once how much is written already */
+#define LOOK_S 0.25 /* into a longer round the engine looks once how much is written already */
+#define LATER_STEPS 100
+#define LATER_S                                                                                                        \
+	0.125 /* so often it leaves out of the first one what is written again before its turn (migrate/xfer_tx.c) */
 #define ZERO_BPS 4e9 /* reading pages and finding that they are zeros (measured: 3-6 GB/s) */
 #define ROUNDS_MAX 1000
 
@@ -55,6 +58,26 @@ double rounds_written(const struct rounds_in *in, double s)
 	return beyond(in, s);
 }
 
+/* What the first pass, if it takes @s, leaves for the next round: of what goes out between two looks the share that was written until the first of them. */
+static double left_for_later(const struct rounds_in *in, double s)
+{
+	double all = most(in), step = fmax(LATER_S, s / LATER_STEPS), left = 0;
+
+	for (double t = step; t < s && all > 0; t += step)
+		left += fmin(step, s - t) / s * rounds_written(in, t) / all;
+	return fmin(left, 1) * positive(in->data_bytes);
+}
+
+/* The content of the first pass: the less is left for later the longer it takes, and the more is. */
+static double first_pass(const struct rounds_in *in, double rate)
+{
+	double bytes = positive(in->data_bytes);
+
+	for (int i = 0; i < 4; i++)
+		bytes = positive(in->data_bytes) - left_for_later(in, bytes / rate);
+	return bytes;
+}
+
 static uint64_t whole(double v)
 {
 	return v < 0x1p62 ? (uint64_t)v : 1ULL << 62;
@@ -95,7 +118,7 @@ static enum precopy_verdict next(struct precopy_view *v)
 
 void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
 {
-	double rate = in->rate_bps >= 1 ? in->rate_bps : 1, left = positive(in->data_bytes), dirty = 0, s;
+	double rate = in->rate_bps >= 1 ? in->rate_bps : 1, left = first_pass(in, rate), dirty = 0, s;
 	struct precopy_view v = {.max_rounds = in->max_rounds ? in->max_rounds : 1,
 		.max_blackout_ms = in->max_blackout_ms,
 		.fixed_blackout_ms = in->fixed_blackout_ms,

@@ -128,6 +128,12 @@ static double engine_share(const struct learn_move *m)
 	return bps > 0 ? bps / m->link_bps : 0;
 }
 
+/* No move is faster than the engine, whatever its limit was. */
+static double reached_bps(const struct learn_move *m)
+{
+	return m->first_ram_bytes < 8e6 ? 0 : first_rate(m);
+}
+
 static double pack_cost(const struct learn_move *m)
 {
 	double was = m->first_ram_bytes > 0 ? m->first_wire_bytes / m->first_ram_bytes : 0, share;
@@ -252,6 +258,15 @@ static struct predict_factor factor(
 	return out;
 }
 
+/* Where the link seemed to be the limit the engine is known to have been at least so fast: on a way within one machine a probe and the engine
+ * have the same limit, which is its processors. */
+static double engine(const struct learn *l, const char *peer)
+{
+	double known = median(l, peer, engine_bps, OTHER_HOSTS), reached = median(l, peer, reached_bps, OTHER_HOSTS);
+
+	return reached > (known > 0 ? known : PREDICT_ENGINE_BPS) ? reached : known;
+}
+
 void learn_path(const struct learn *l, const char *domain, const char *peer, struct predict_path *out)
 {
 	double share = median(l, peer, engine_share, OTHER_HOSTS);
@@ -261,7 +276,7 @@ void learn_path(const struct learn *l, const char *domain, const char *peer, str
 	out->dark_ms = median(l, peer, dark_ms, OTHER_HOSTS);
 	out->trim_bps = trim_bps(l, domain);
 	out->pack_cost = median(l, peer, pack_cost, 0);
-	out->engine_bps = median(l, peer, engine_bps, OTHER_HOSTS);
+	out->engine_bps = engine(l, peer);
 	out->total = factor(l, domain, peer, out, FIG_TOTAL);
 	out->blackout = factor(l, domain, peer, out, FIG_BLACKOUT);
 	out->bytes = factor(l, domain, peer, out, FIG_BYTES);

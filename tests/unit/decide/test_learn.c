@@ -108,6 +108,27 @@ static void a_full_link_says_nothing_of_the_engine(void **state)
 	assert_true(path("web1", "beta").engine_bps == 0);
 }
 
+/* Within one machine a probe finds no faster link than the engine has: then it was at least as fast as it went. A slow link says nothing of it. */
+static void the_engine_was_at_least_so_fast(void **state)
+{
+	struct learn_move m = a_move("web1", "beta", 1);
+
+	(void)state;
+	m.first_ram_bytes = 330e6;
+	m.first_wire_bytes = 320e6;
+	m.first_s = 0.33;
+	m.link_bps = 870e6;
+	learn_add(&l, &m);
+	near(path("web1", "beta").engine_bps, 1e9);
+	add("web1", "gamma", 1); /* 200 MB/s where the link had room */
+	near(path("db1", "gamma").engine_bps, 200e6);
+	l.n = 0;
+	m.first_s = 3.3;
+	m.link_bps = 100e6;
+	learn_add(&l, &m);
+	assert_true(path("web1", "beta").engine_bps == 0);
+}
+
 static void corrections_grow_with_proof(void **state)
 {
 	double last = 1;
@@ -331,6 +352,7 @@ int main(void)
 		cmocka_unit_test_setup(nothing_is_known, setup),
 		cmocka_unit_test_setup(fixed_times_and_speed, setup),
 		cmocka_unit_test_setup(a_full_link_says_nothing_of_the_engine, setup),
+		cmocka_unit_test_setup(the_engine_was_at_least_so_fast, setup),
 		cmocka_unit_test_setup(corrections_grow_with_proof, setup),
 		cmocka_unit_test_setup(what_has_gone_by, setup),
 		cmocka_unit_test_setup(nothing_is_corrected_twice, setup),

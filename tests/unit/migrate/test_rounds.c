@@ -83,8 +83,8 @@ static void idle(void **state)
 	assert_true(fabs(out.wire_bytes - 500 * MB) < 1);
 }
 
-/* 100 MB/s, 10 MB/s are dirtied: 10 s leave about 95 MB (some pages twice), those 0.95 s leave 9.5 MB, which would fit into 240 ms; a further round makes
- * them 0.95 MB, which is less than half, and little enough. */
+/* 100 MB/s, 10 MB/s are dirtied: of 1000 MB about 45 are written again before their turn and left for later; the 9.5 s of the rest leave about 91 MB (some pages
+ * twice), those 0.91 s leave 9.1 MB, which would fit into 240 ms; a further round makes them 0.91 MB, which is less than three quarters, and little enough. */
 static void dirtying(void **state)
 {
 	struct rounds_in in = guest(1000 * MB, 100 * MB);
@@ -94,9 +94,9 @@ static void dirtying(void **state)
 	curve(&in, 0, 10 * MB);
 	rounds_simulate(&in, &out);
 	assert_true(out.converges && out.n_rounds == 3);
-	assert_true(fabs(out.copy_s - 11.05) < 0.05);
+	assert_true(fabs(out.copy_s - 10.55) < 0.05);
 	assert_true(fabs(out.blackout_ms - 49.5) < 1);
-	assert_true(fabs(out.content_bytes - 1105 * MB) < 5 * MB);
+	assert_true(fabs(out.content_bytes - 1055 * MB) < 5 * MB);
 }
 
 /* A hot set of 20 MB rewritten all the time fits (200 ms at 100 MB/s); one of 40 MB never does, however often it is sent. */
@@ -184,7 +184,8 @@ static void whatever_the_figures(void **state)
 		assert_true(isfinite(out.copy_s) && isfinite(out.blackout_ms) && isfinite(out.wire_bytes));
 		assert_true(out.content_bytes >= in.data_bytes);
 		assert_true(out.wire_bytes >= in.data_bytes * in.wire_ratio * 0.999999);
-		assert_true(out.copy_s >= in.data_bytes / in.rate_bps * 0.999999);
+		assert_true(
+			out.copy_s + (out.blackout_ms - in.dark_ms) / 1000 >= in.data_bytes / in.rate_bps * 0.999999);
 		assert_true(out.blackout_ms >= in.dark_ms);
 		assert_true(out.n_rounds >= 1 && out.n_rounds <= in.max_rounds);
 		for (double s = 0.01, last = 0; s < 100; s *= 1.7) {
@@ -196,7 +197,8 @@ static void whatever_the_figures(void **state)
 	}
 }
 
-/* A guest that writes more, or a slower way, is never done both sooner and with less blackout (a further round may trade one for the other). */
+/* A guest that writes more, or a slower way, is never done both sooner and with less blackout (a further round may trade one for the other). Octets may be fewer on a
+ * slower way: more of a hot set is left for later. */
 static void more_is_never_better(void **state)
 {
 	unsigned both = 0;
@@ -219,7 +221,8 @@ static void more_is_never_better(void **state)
 			assert_true(b.blackout_ms >= a.blackout_ms * 0.999 ||
 				b.copy_s + b.blackout_ms / 1000 >= (a.copy_s + a.blackout_ms / 1000) * 0.999);
 		if (b.converges && a.converges && b.n_rounds == a.n_rounds)
-			assert_true(b.copy_s >= a.copy_s * 0.999 && b.wire_bytes >= a.wire_bytes * 0.999);
+			assert_true(b.copy_s + b.blackout_ms / 1000 >= (a.copy_s + a.blackout_ms / 1000) * 0.999 &&
+				(!(i % 2) || b.wire_bytes >= a.wire_bytes * 0.999));
 		both += a.converges && b.converges;
 	}
 	assert_true(both > 5000);
