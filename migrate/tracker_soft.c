@@ -53,7 +53,7 @@ static bool file_says(const char *path, const char *word)
 	return strstr(text, word) != NULL;
 }
 
-static bool has_swap(void)
+bool tracker_has_swap(void)
 {
 	return file_says("/proc/swaps", "\n/"); /* a headline, then a path a line */
 }
@@ -96,7 +96,7 @@ int tracker_soft_probe(struct err *e)
 {
 	if (!kernel_has_marks())
 		return err_set(e, ENOTSUP, "this kernel has no soft-dirty marks (CONFIG_MEM_SOFT_DIRTY)");
-	if (has_swap())
+	if (tracker_has_swap())
 		return err_set(e, ENOTSUP, "soft-dirty marks are lost where memory is swapped out; swapoff -a first");
 	if (has_huge_tmpfs())
 		return err_set(e, ENOTSUP,
