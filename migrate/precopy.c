@@ -8,7 +8,7 @@
 #define BETTER_NUM 9
 #define BETTER_DEN 10
 /* So many rounds in a row must be stuck: one may have met a burst. */
-#define PATIENCE_ROUNDS 2
+#define PATIENCE_ROUNDS 2U
 /* A blackout that fits: a further round must promise to take a quarter off its memory part, which must be worth it, and not for ever. */
 #define SMALL_MS 10
 #define POLISH_ROUNDS 5
@@ -163,7 +163,7 @@ enum precopy_verdict precopy_next(const struct precopy_view *v, unsigned *blacko
 		return polish(v, blackout_ms) ? PRECOPY_AGAIN : PRECOPY_STOP;
 	if (v->round + 1 >= v->max_rounds)
 		return v->patient ? PRECOPY_AGAIN : PRECOPY_WILL_NOT_CONVERGE;
-	if (!precopy_stuck(v) || v->n_stuck + 1 < PATIENCE_ROUNDS)
+	if (!precopy_stuck(v) || v->n_stuck + 1 < PATIENCE_ROUNDS + (v->faster_next ? 1 : 0))
 		return PRECOPY_AGAIN;
 	if (precopy_slow(v))
 		return PRECOPY_SLOW;

@@ -33,16 +33,17 @@ struct precopy_view {
 	unsigned n_samples;
 	/* Percent that the guest's CPU time is cut by now, and may be cut by at most (0 = never) */
 	unsigned slow_percent, slow_max;
-	bool patient; /* never gives up: something else ends the move (its deadline) */
+	bool faster_next; /* the next round sends only what differs: this one's rate says nothing of it */
+	bool patient;     /* never gives up: something else ends the move (its deadline) */
 };
 
 enum precopy_verdict { PRECOPY_AGAIN, PRECOPY_STOP, PRECOPY_WILL_NOT_CONVERGE, PRECOPY_SLOW };
 
 /* What to do after a round, and the blackout if it stopped now.
  *
- * STOP when the blackout fits what is allowed and either little of it is memory or another round would not halve that: a local minimum. AGAIN while
+ * STOP when the blackout fits what is allowed and either little of it is memory or another round would not take a quarter off that: a local minimum. AGAIN while
  * a later round can be expected to fit. When two rounds in a row are stuck: SLOW (the guest, by precopy_slow percent, then again) where that is allowed and
- * helps, else WILL_NOT_CONVERGE; that too when max_rounds is reached. A patient one goes on instead. */
+ * helps, else WILL_NOT_CONVERGE (one round later where that is known to be faster); that too when max_rounds is reached. A patient one goes on instead. */
 enum precopy_verdict precopy_next(const struct precopy_view *v, unsigned *blackout_ms_out);
 
 /* No later round will fit as the guest writes now, and this one has not left clearly less than the one before. */

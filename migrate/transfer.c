@@ -6,6 +6,8 @@
 #define FIXED_BLACKOUT_MS 60 /* stop, device state, four durable records: for the prediction */
 #define PROGRESS_US 250000
 #define LOOK_US 250000
+#define COMPARED_MIN 32             /* pages that prove something */
+#define DIFFERENCES_PAY 0.7         /* where they come to less than this */
 #define PEEK_BYTES_MAX (4ULL << 30) /* looking while a round runs holds up a cancel: 15 to 35 ms a GiB */
 
 /* ---- while a round runs ------------------------------------------------------------------------------------- */
@@ -97,6 +99,13 @@ static int will_not_converge(struct worker *w, const char *no_slow, struct err *
 	return err_set(e, EAGAIN, "%s", why);
 }
 
+/* The second round has compared a sample of its pages with what the target holds (migrate/xfer_tx_chunk.c); the third will compare all. */
+static bool differences_pay(const struct xfer_stats *st)
+{
+	return st->pages_compared >= COMPARED_MIN &&
+		(double)st->compared_bytes < DIFFERENCES_PAY * (double)(st->pages_compared * WIRE_PAGE_BYTES);
+}
+
 /* What the round showed, into the figures. */
 static void take_figures(struct worker *w, const struct xfer_stats *st, uint64_t dirty)
 {
@@ -112,6 +121,7 @@ static void take_figures(struct worker *w, const struct xfer_stats *st, uint64_t
 		return;
 	if (st->ram_bytes > (1 << 20) || w->round == 0) /* a nearly empty round measures nothing */
 		v->rate_bps = (uint64_t)((double)st->ram_bytes * 1e6 / (double)st->elapsed_us);
+	v->faster_next = w->round == 1 && differences_pay(st);
 	v->dirty_rate_bps = (uint64_t)((double)dirty * (double)v->page_bytes * 1e6 / (double)st->elapsed_us);
 	precopy_add_sample(v, st->elapsed_us, dirty);
 }

@@ -30,9 +30,11 @@ struct xfer_limits {                    /* may be changed by another thread whil
 struct xfer_stats { /* of one round, or the sum */
 	uint64_t pages_sent, pages_zero, pages_hole, pages_raw, pages_lz4, pages_zstd, pages_delta;
 	uint64_t pages_later; /* left out, for they are dirty again already */
-	uint64_t ram_bytes;   /* guest bytes covered by what was sent (content only) */
-	uint64_t wire_bytes;  /* on all channels, records and TLS included where known */
-	uint64_t dirty_pages; /* harvested at the start of this round */
+	uint64_t pages_compared,
+		compared_bytes; /* with what the target holds; octets that those pages came to, differences or whole */
+	uint64_t ram_bytes;     /* guest bytes covered by what was sent (content only) */
+	uint64_t wire_bytes;    /* on all channels, records and TLS included where known */
+	uint64_t dirty_pages;   /* harvested at the start of this round */
 	uint64_t elapsed_us, harvest_us, drain_us;
 };
 

@@ -132,6 +132,8 @@ static void stats_add(struct xfer_stats *sum, const struct xfer_stats *s)
 	sum->pages_lz4 += s->pages_lz4;
 	sum->pages_zstd += s->pages_zstd;
 	sum->pages_delta += s->pages_delta;
+	sum->pages_compared += s->pages_compared;
+	sum->compared_bytes += s->compared_bytes;
 	sum->ram_bytes += s->ram_bytes;
 }
 
@@ -153,6 +155,20 @@ static void sum_up(
 		stats_add(out, &tx->chans[i].now);
 	out->wire_bytes = wire_bytes(tx) - wire0;
 	out->elapsed_us = (xfer_now_ns() - t0) / 1000;
+}
+
+/* Pages [@from, @to) need not be sent in this round. But for the sample: the next round shall have something to compare. */
+static uint64_t take_out(struct xfer_tx *tx, unsigned block, uint64_t from, uint64_t to)
+{
+	uint64_t n = 0, end;
+
+	for (; from < to; from = end) {
+		end = (from / WIRE_PAGES_MAX + 1) * WIRE_PAGES_MAX;
+		end = end < to ? end : to;
+		if (!tx->held.n_max || !tx_in_sample(from))
+			n += bitmap_clear_range(&tx->todo[block], from, end);
+	}
+	return n;
 }
 
 /* Takes out of the first round what is still to come and was written since it began: the next round finds that dirty in any case, and would send it again (Clark et
@@ -181,7 +197,7 @@ static int leave_for_later(struct xfer_tx *tx, struct xfer_stats *found, struct 
 	pthread_mutex_lock(&tx->cursor_lock);
 	for (; !ret && tx->block == b && bitmap_next_run(written, from, &start, &end); from = end) {
 		start = start * factor > tx->page ? start * factor : tx->page;
-		found->pages_later += bitmap_clear_range(&tx->todo[b], start, end * factor);
+		found->pages_later += take_out(tx, b, start, end * factor);
 	}
 	pthread_mutex_unlock(&tx->cursor_lock);
 	return ret;

@@ -14,9 +14,10 @@
 /* Where differences are no gain on average, only a sample of the pages is looked at, in case that changes. */
 #define DELTA_GAIN 0.7
 #define DELTA_SPAN 64 /* pages, of the average */
-#define DELTA_SAMPLE 16
 
 struct content { /* pages of one record: runs, digests, and what stands for them, in buf from TX_CONTENT_AT on */
+	unsigned n_compared;
+	uint64_t compared_bytes;
 	struct wire_run runs[WIRE_RUNS_MAX];
 	uint64_t digests[WIRE_PAGES_MAX];
 	unsigned n_runs, n_pages;
@@ -40,21 +41,21 @@ static void content_add(
 
 /* ---- differences ------------------------------------------------------------------------------------------- */
 
-/* By page, for what is kept in one round is compared in a later one. */
+/* By page, for what is kept in one round is compared in a later one. The first round's pages are not, but for the sample: most of them are not written again,
+ * and the digests of all cost more than the others save. The sample shows after the second round what differences will save in the third. */
 static bool delta_pays(const struct tx_chan *c, uint32_t page)
 {
-	return c->delta_share < DELTA_GAIN || page / WIRE_PAGES_MAX % DELTA_SAMPLE == 0;
+	return (c->tx->round && c->delta_share < DELTA_GAIN) || tx_in_sample(page);
 }
 
-/* The page's difference goes to @k. False: it has to go whole. What is sent is noted for the next round. The first round's pages are not: most of them are
- * not written again, and the digests of all cost more than the others save. */
+/* The page's difference goes to @k. False: it has to go whole. What is sent is noted for the next round. */
 static bool delta_add(struct tx_chan *c, struct content *k, unsigned block, uint32_t page, const uint8_t *from)
 {
 	struct held *h = &c->tx->held;
 	uint64_t *digests;
 	size_t n;
 
-	if (!c->tx->round || !h->n_max)
+	if (!h->n_max)
 		return false;
 	if (!delta_pays(c, page)) {
 		held_drop(h, block, page);
@@ -69,6 +70,8 @@ static bool delta_add(struct tx_chan *c, struct content *k, unsigned block, uint
 	}
 	n = delta_encode(from, h->seed, digests, k->buf + TX_CONTENT_AT + k->bytes);
 	c->delta_share += ((n ? (double)n / WIRE_PAGE_BYTES : 1) - c->delta_share) / DELTA_SPAN;
+	k->n_compared++;
+	k->compared_bytes += n ? n : WIRE_PAGE_BYTES;
 	if (n)
 		content_add(c, k, block, page, page_digest(from), (uint32_t)n);
 	return n > 0;
@@ -215,6 +218,8 @@ int tx_send_chunk(struct tx_chan *c, const struct tx_chunk *chunk, struct err *e
 	c->now.pages_sent += whole.n_pages + delta.n_pages;
 	c->now.pages_zero += chunk->n_pages - whole.n_pages - delta.n_pages;
 	c->now.pages_delta += delta.n_pages;
+	c->now.pages_compared += delta.n_compared;
+	c->now.compared_bytes += delta.compared_bytes;
 	c->now.pages_lz4 += how == WIRE_LZ4 ? whole.n_pages : 0;
 	c->now.pages_zstd += how == WIRE_ZSTD ? whole.n_pages : 0;
 	c->now.pages_raw += how == WIRE_RAW ? whole.n_pages : 0;

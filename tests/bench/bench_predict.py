@@ -31,7 +31,7 @@ GUESTS = [
     ("hot-writer", 384, ["fill 192M half"], [("dirty 40 hot 3", ("beta", "gamma"))]),
     ("writer", 512, ["fill 256M half"], [("dirty 30 uniform", ("beta", "gamma"))]),
     ("small", 160, ["fill 48M half"], [("dirty 0", ("beta", "gamma", "delta")), ("dirty 8 seq", ("beta", "delta"))]),
-    ("runaway", 512, ["fill 256M half"], [("dirty max uniform", ("delta",))]),
+    ("runaway", 512, ["fill 256M half"], [("dirty max uniform whole", ("delta",))]),
 ]
 
 

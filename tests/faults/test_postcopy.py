@@ -58,7 +58,7 @@ class Late(Pair):
 
 def hot(env):
     p = Late(env, mem_mib=192, fill="64M", dirty=0)
-    p.guest.cmd("dirty max")
+    p.guest.cmd("dirty max uniform whole")
     return p
 
 
@@ -127,7 +127,7 @@ def test_between_hosts(env):
     alpha, beta = pair.hosts
     web = pair.guest(fill="1M")
     alpha.agent(web).cmd("fill 16M rand")
-    alpha.agent(web).cmd("dirty max")
+    alpha.agent(web).cmd("dirty max uniform whole")
     said = alpha.refused("migrate", "--postcopy", "--suspend", web, "beta")
     assert "--postcopy is for live moves" in said, said
     for how in ("link", "all", "qemu"):
@@ -166,7 +166,7 @@ def test_source_lost(env):
     alpha, beta = pair.hosts
     web = pair.guest(fill="1M")
     alpha.agent(web).cmd("fill 16M rand")
-    alpha.agent(web).cmd("dirty max")
+    alpha.agent(web).cmd("dirty max uniform whole")
     move, _ = under_way(pair, alpha, beta, web)
     wait_for("beta to know that it runs there", lambda: "postcopy" in beta.ctl("list", "-o", "status"), 60)
     said = beta.refused("stop", web)
@@ -202,7 +202,7 @@ def test_by_policy(env):
     names = ("batch1", "web1")
     for name in names:
         pair.guest(name, fill="16M", vcpus={"min": 1, "boot": 1, "max": 1 + (name == "web1")})
-        alpha.agent(name).cmd("dirty max")
+        alpha.agent(name).cmd("dirty max uniform whole")
     assert "allowed where a move would not converge" in alpha.ctl("show", "web1")
     wait_for("policy to move one of them", lambda: any(not alpha.domain(n) for n in names), 240)
     name = next(n for n in names if not alpha.domain(n))

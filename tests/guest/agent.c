@@ -103,7 +103,9 @@ static bool cmd_dirty(struct args *args, struct answer *a)
 	unsigned long rate = 0, hot = 0;
 	enum dirty_pattern pattern = DIRTY_UNIFORM;
 	bool all = args->n && !strcmp(args->v[0], "max"), ok = all || (args->n && number(args->v[0], 1000000, &rate));
+	bool whole = args->n > 1 && !strcmp(args->v[args->n - 1], "whole");
 
+	args->n -= whole;
 	if (ok && args->n > 1) {
 		if (!strcmp(args->v[1], "seq"))
 			pattern = DIRTY_SEQ;
@@ -115,10 +117,10 @@ static bool cmd_dirty(struct args *args, struct answer *a)
 	if (ok && pattern == DIRTY_HOT)
 		ok = args->n > 2 && number(args->v[2], 100, &hot) && hot;
 	if (!ok) {
-		add(a, "usage: dirty MIB_PER_S|max [uniform | hot PERCENT | seq]");
+		add(a, "usage: dirty MIB_PER_S|max [uniform | hot PERCENT | seq] [whole]");
 		return false;
 	}
-	memory_dirty(all ? UINT64_MAX : rate, pattern, (unsigned)hot);
+	memory_dirty(all ? UINT64_MAX : rate, pattern, (unsigned)hot, whole);
 	return true;
 }
 

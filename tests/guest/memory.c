@@ -21,6 +21,7 @@
 #define WORDS (PAGE_BYTES / 8)
 #define STAMPS 8
 #define STAMP_STEP (WORDS / STAMPS)
+#define WHOLE_STEP 8 /* a word in each 64 octets */
 #define SUM_MUL 0x9e3779b97f4a7c15ull
 #define LCG_MUL 0x5851f42d4c957f2dull
 #define RESERVE_BYTES (64ull << 30) /* of address space; memory comes as pages are written */
@@ -48,6 +49,7 @@ static struct {
 	uint64_t order_mib_s;
 	enum dirty_pattern order_pattern;
 	unsigned order_hot;
+	bool order_whole;
 	unsigned order_serial;
 } mem = {
 	.shrink = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP,
@@ -160,8 +162,8 @@ static void page_verify(uint64_t n)
 	mem.verified++;
 }
 
-/* A new version: eight words and the sum. A page whose version is not what it must be fails here already. */
-static void page_rewrite(uint64_t n)
+/* A new version: a word each @step of them and the sum. A page whose version is not what it must be fails here already. */
+static void page_rewrite(uint64_t n, unsigned step)
 {
 	struct page *p = page_at(n);
 	uint64_t *w = (uint64_t *)p, seed;
@@ -173,7 +175,7 @@ static void page_rewrite(uint64_t n)
 	seed = mix(n ^ (uint64_t)mem.versions[n] << 40);
 	p->sum += factor(2); /* the version's word grows by one */
 	p->version++;
-	for (unsigned i = STAMP_STEP; i < WORDS; i += STAMP_STEP) {
+	for (unsigned i = step; i < WORDS; i += step) {
 		uint64_t word = mix(seed += SUM_MUL);
 
 		p->sum += (word - w[i]) * factor(i);
@@ -257,12 +259,13 @@ static void *verifier(void *arg)
 	return arg;
 }
 
-void memory_dirty(uint64_t mib_per_s, enum dirty_pattern pattern, unsigned hot_percent)
+void memory_dirty(uint64_t mib_per_s, enum dirty_pattern pattern, unsigned hot_percent, bool whole)
 {
 	pthread_mutex_lock(&mem.order_lock);
 	mem.order_mib_s = mib_per_s;
 	mem.order_pattern = pattern;
 	mem.order_hot = hot_percent;
+	mem.order_whole = whole;
 	mem.order_serial++;
 	pthread_cond_signal(&mem.order_cond);
 	pthread_mutex_unlock(&mem.order_lock);
@@ -271,7 +274,7 @@ void memory_dirty(uint64_t mib_per_s, enum dirty_pattern pattern, unsigned hot_p
 struct dirty_walk {
 	uint64_t seed, at;
 	enum dirty_pattern pattern;
-	unsigned hot;
+	unsigned hot, step;
 };
 
 static uint64_t dirty_next(struct dirty_walk *walk, uint64_t n_pages)
@@ -292,7 +295,7 @@ static uint64_t dirty_tick(struct dirty_walk *walk, uint64_t n)
 
 	pthread_rwlock_rdlock(&mem.shrink);
 	while (done < n && mem.n_pages) {
-		page_rewrite(dirty_next(walk, mem.n_pages));
+		page_rewrite(dirty_next(walk, mem.n_pages), walk->step);
 		if (!(++done & 31) && now_ns() >= end)
 			break;
 	}
@@ -341,6 +344,7 @@ static void *dirtier(void *arg)
 		serial = mem.order_serial;
 		walk.pattern = mem.order_pattern;
 		walk.hot = mem.order_hot;
+		walk.step = mem.order_whole ? WHOLE_STEP : STAMP_STEP;
 		pthread_mutex_unlock(&mem.order_lock);
 		dirty_follow(&walk, mib_per_s, serial);
 	}

@@ -29,7 +29,7 @@ def test_warm(env):
     pair = Pair(env)
     alpha, beta = pair.hosts
     web = pair.guest(fill="24M")
-    alpha.agent(web).cmd("dirty max")  # would not converge: that does not matter
+    alpha.agent(web).cmd("dirty max uniform whole")  # would not converge: that does not matter
     assert "suspend, copy, resume" in alpha.ctl("migrate", "-n", "--suspend", web, "beta")
     assert "not live" in alpha.refused("migrate", "--suspend", "--method", "live", web, "beta")
     move = begin(alpha, "--suspend", "--bandwidth", "2M", web, "beta")
@@ -66,7 +66,7 @@ def test_deadline(env):
     alpha, beta = pair.hosts
     web = pair.guest(fill="1M")
     alpha.agent(web).cmd("fill 16M rand")
-    alpha.agent(web).cmd("dirty max")
+    alpha.agent(web).cmd("dirty max uniform whole")
     for args, sentence in ((("--deadline", "5s"), "--at-deadline"), (("--deadline", "soon", "--at-deadline", "cancel"), "a time from now"),
                            (("--deadline", "5s", "--at-deadline", "pray"), "suspend or cancel"), (("--at-deadline", "cancel"), "missing")):
         assert sentence in alpha.refused("migrate", *args, web, "beta"), args

@@ -116,7 +116,7 @@ def test_dry_run_and_what_is_learnt(env):
     assert again["setup_s"] == learnt["setup_s"] and again["dark_ms"] == learnt["dark_ms"], (learnt, again)
     alpha.slow("20mbit")  # a figure of the link that is younger than 20 s is not taken again
     wait_for("the slow link to be seen", lambda: alpha.json("migrate", "-n", web, "beta")["predicted"]["link_bps"] < 8 * MIB, 60, 1)
-    alpha.agent(web).cmd("dirty max")
+    alpha.agent(web).cmd("dirty max uniform whole")
     wait_for("the guest to dirty", lambda: alpha.agent(web).stat()["versions"] > 2000)
     text = alpha.refused("migrate", "-n", web, "beta")
     assert "would fail" in text and "will not converge" in text and "MB/s" in text and "--max-blackout" in text, text

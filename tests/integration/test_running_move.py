@@ -67,7 +67,7 @@ def test_does_not_converge(env):
     alpha, beta = pair.hosts
     web = pair.guest(fill="1M")
     alpha.agent(web).cmd("fill 48M rand")
-    alpha.agent(web).cmd("dirty max")
+    alpha.agent(web).cmd("dirty max uniform whole")
     said = alpha.refused("migrate", "--wait", "--bandwidth", "12M", "--max-blackout", "100ms", web, "beta")
     told = re.search(r"does not converge: dirties ([\d.]+) MB/s, link gives ([\d.]+) MB/s; it would stand for .*, 100 ms are allowed", said)
     assert told and float(told.group(1)) > float(told.group(2)), said
@@ -78,6 +78,23 @@ def test_does_not_converge(env):
     assert pair.whole(web) is alpha
     moved = alpha.json("migrate", "--wait", "--max-blackout", "20s", web, "beta")
     assert moved["blackout_ms"] <= 20000, moved
+    assert pair.whole(web) is beta
+
+
+def test_differences(env):
+    """A guest that writes a little of each page, faster than the link would carry the pages, is moved within the blackout that is allowed, and not slowed: only what differs
+    is sent. One that writes all of them is not."""
+    pair = Pair(env)
+    alpha, beta = pair.hosts
+    web = pair.guest(fill="1M")
+    alpha.agent(web).cmd("fill 32M rand")
+    args = ("migrate", "--wait", "--bandwidth", "40M", "--max-blackout", "300ms", "--throttle", "never", web, "beta")
+    alpha.agent(web).cmd("dirty max uniform whole")
+    assert "does not converge" in alpha.refused(*args)
+    assert pair.settled_on(web) is alpha
+    alpha.agent(web).cmd("dirty max")
+    moved = alpha.json(*args)
+    assert moved["pages_delta"] > 8 * 1024 and moved["blackout_ms"] <= 400, moved  # 8192 pages, more than once
     assert pair.whole(web) is beta
 
 
@@ -101,7 +118,7 @@ def hot_guest(pair, env):
     """A guest that rewrites 32 MiB as fast as it can, and QEMU's pid."""
     web = pair.guest(fill="1M")
     pair.alpha.agent(web).cmd("fill 32M rand")
-    pair.alpha.agent(web).cmd("dirty max")
+    pair.alpha.agent(web).cmd("dirty max uniform whole")
     return web, qemus_of(pair.alpha, web)[0]
 
 
