@@ -19,6 +19,7 @@
 #include "migrate/boss.h"
 #include "migrate/loop.h"
 #include "migrate/probe.h"
+#include "migrate/rewrites.h"
 #include "migrate/sample.h"
 #include "migrate/tracker.h"
 #include "migrate/worker.h"
@@ -46,6 +47,7 @@ struct measure {
 		uint64_t bytes;
 	} curve[N_LOOKS];
 	unsigned n_curve;
+	double delta_share; /* rewrites.h */
 	bool has_link;
 	struct probe_out link;
 };
@@ -116,7 +118,7 @@ static int lock_domain(struct measure *m, struct err *e)
 	return 0;
 }
 
-static int look(struct measure *m, struct tracker *t, struct err *e)
+static int look(struct measure *m, struct tracker *t, struct rewrites **rewrites, struct err *e)
 {
 	int64_t began_us, pages, spent_us;
 	int rc = t->ops->arm(t, e);
@@ -134,12 +136,17 @@ static int look(struct measure *m, struct tracker *t, struct err *e)
 		m->curve[i].s = (double)(spent_us - began_us) / 1e6;
 		m->curve[i].bytes = (uint64_t)pages * m->blocks[0].page_bytes;
 		m->n_curve++;
+		if (i == 0)
+			rc = rewrites_begin(t, m->blocks, m->n_blocks, rewrites, e);
 	}
+	if (rc == 0)
+		m->delta_share = rewrites_share(*rewrites);
 	return rc;
 }
 
 static int measure_writes(struct measure *m, struct err *e)
 {
+	struct rewrites *rewrites = NULL;
 	struct tracker t;
 	int rc;
 
@@ -148,7 +155,8 @@ static int measure_writes(struct measure *m, struct err *e)
 	rc = tracker_open(m->conf.pid, m->blocks, m->n_blocks, &t, e);
 	if (rc)
 		return rc;
-	rc = look(m, &t, e);
+	rc = look(m, &t, &rewrites, e);
+	rewrites_free(rewrites);
 	t.ops->close(&t);
 	return rc;
 }
@@ -223,11 +231,11 @@ static void say_measured(const struct measure *m, const struct err *link_err)
 
 	for (unsigned i = 0; i < m->n_curve; i++)
 		json_array_append_new(curve, json_pack("[f, I]", m->curve[i].s * 1000, (json_int_t)m->curve[i].bytes));
-	j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "event", "measure", "ram_bytes",
+	j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "event", "measure", "ram_bytes",
 		(json_int_t)s->ram_bytes, "hole_bytes", (json_int_t)s->hole_bytes, "data_bytes",
 		(json_int_t)s->data_bytes, "pages_read", (json_int_t)s->pages_read, "zero_share", s->zero_share,
 		"ratio", s->ratio, "pack_bps", s->pack_bps, "zstd_ratio", s->zstd_ratio, "zstd_bps", s->zstd_bps,
-		"written", curve);
+		"delta_share", m->delta_share, "written", curve);
 	if (m->has_link)
 		json_object_set_new(j, "link",
 			json_pack("{s:f, s:f, s:I, s:f, s:i}", "bps", m->link.bps, "octet_ns", m->link.octet_ns,

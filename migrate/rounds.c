@@ -12,6 +12,8 @@
 	0.125 /* so often it leaves out of the first one what is written again before its turn (migrate/xfer_tx.c) */
 #define ZERO_BPS 4e9 /* reading pages and finding that they are zeros (measured: 3-6 GB/s) */
 #define ROUNDS_MAX 1000
+#define LONG_S 1000.0       /* what is not written in that time is not written again */
+#define DIFFERENCES_PAY 0.7 /* migrate/transfer.c */
 
 static double positive(double v)
 {
@@ -78,6 +80,19 @@ static double first_pass(const struct rounds_in *in, double rate)
 	return bytes;
 }
 
+/* What of a round's content the target knows already, @known having been sent in rounds after the first: as much of it as of all that the guest writes at all. */
+static double known_share(const struct rounds_in *in, double known)
+{
+	double all = rounds_written(in, LONG_S);
+
+	return all > 0 ? fmin(1, known / all) : 0;
+}
+
+static double factor(double again, double share)
+{
+	return again > 0 && again < 1 ? 1 - share * (1 - again) : 1;
+}
+
 static uint64_t whole(double v)
 {
 	return v < 0x1p62 ? (uint64_t)v : 1ULL << 62;
@@ -118,20 +133,26 @@ static enum precopy_verdict next(struct precopy_view *v)
 
 void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
 {
-	double rate = in->rate_bps >= 1 ? in->rate_bps : 1, left = first_pass(in, rate), dirty = 0, s;
+	double rate = in->rate_bps >= 1 ? in->rate_bps : 1, left = first_pass(in, rate), dirty = 0, s, known = 0, share;
+	double octets = 0;
 	struct precopy_view v = {.max_rounds = in->max_rounds ? in->max_rounds : 1,
 		.max_blackout_ms = in->max_blackout_ms,
 		.fixed_blackout_ms = in->fixed_blackout_ms,
 		.page_bytes = in->page_bytes ? in->page_bytes : 4096,
-		.rate_bps = whole(rate),
 		.slow_max = in->slow_max};
 	enum precopy_verdict verdict;
 
 	memset(out, 0, sizeof(*out));
 	do {
-		s = left / rate + positive(in->round_s) + (out->n_rounds ? 0 : positive(in->zero_bytes) / ZERO_BPS);
+		share = known_share(in, known);
+		v.rate_bps = whole(rate / factor(in->again_time, share));
+		v.faster_next = out->n_rounds == 1 && in->again_octets > 0 && in->again_octets < DIFFERENCES_PAY;
+		s = left / rate * factor(in->again_time, share) + positive(in->round_s) +
+			(out->n_rounds ? 0 : positive(in->zero_bytes) / ZERO_BPS);
 		out->copy_s += s;
 		out->content_bytes += left;
+		octets += left * factor(in->again_octets, share);
+		known = out->n_rounds ? fmax(known, left) : 0;
 		dirty = rounds_written(in, s * pace(&v));
 		out->dirty_bps = s > 0 ? dirty / s : 0;
 		take_figures(in, &v, out->n_rounds++, s, dirty);
@@ -139,9 +160,10 @@ void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
 		left = dirty;
 	} while (verdict == PRECOPY_AGAIN && out->n_rounds < ROUNDS_MAX);
 	left = fmax(dirty, rounds_written(in, s * pace(&v) + positive(in->pause_s)));
+	share = known_share(in, known);
 	out->slow_percent = v.slow_percent;
 	out->converges = verdict == PRECOPY_STOP;
-	out->blackout_ms = positive(in->dark_ms) + left / rate * 1000;
+	out->blackout_ms = positive(in->dark_ms) + left / rate * factor(in->again_time, share) * 1000;
 	out->content_bytes += left;
-	out->wire_bytes = out->content_bytes * positive(in->wire_ratio);
+	out->wire_bytes = (octets + left * factor(in->again_octets, share)) * positive(in->wire_ratio);
 }

@@ -24,6 +24,8 @@ struct rounds_in {
 	double round_s;    /* what each round costs besides: scan, re-arm, barrier */
 	double pause_s;    /* between the decision to stop and the stop */
 	double dark_ms;    /* blackout besides the last round: device state, durable records, start */
+	/* A page that comes again (from the third round on) in octets and in time, by what it takes the first time; 0 or 1 = as much */
+	double again_octets, again_time;
 	struct rounds_point curve[ROUNDS_CURVE_MAX];
 	unsigned n_curve; /* 0 = it writes nothing */
 	uint32_t page_bytes;

@@ -89,7 +89,8 @@ static void take_guest(struct measure *m, const json_t *line)
 		.ratio = num(line, "ratio"),
 		.pack_bps = num(line, "pack_bps"),
 		.zstd_ratio = num(line, "zstd_ratio"),
-		.zstd_bps = num(line, "zstd_bps")};
+		.zstd_bps = num(line, "zstd_bps"),
+		.delta_share = num(line, "delta_share")};
 	const json_t *point;
 	size_t i;
 

@@ -19,7 +19,8 @@
 #define PAUSE_S 0.01         /* from the decision to stop to the stop: a durable record */
 #define ENGINE_FIXED_MS 60   /* what the engine reckons with when it decides to stop (migrate/source.c) */
 #define CHANNELS 2
-#define PACK_STEEP 3.0 /* measured: half-compressible data packed for 30 %, text for 50-84 %, on one link */
+#define AGAIN_ENGINE 0.55 /* measured: what a page that comes again costs both ends, by what a new one does */
+#define PACK_STEEP 3.0    /* measured: half-compressible data packed for 30 %, text for 50-84 %, on one link */
 #define ODDS_MAX 100.0
 #define LZ4_PROBES 16 /* where raw is better, each 16th chunk is packed all the same (migrate/codec.c) */
 
@@ -211,6 +212,11 @@ static void fill_way(const struct predict_in *in, struct rounds_in *r, struct pr
 		r->rate_bps = predict_both_limits(wire / r->wire_ratio, engine);
 	else
 		r->rate_bps = in->link_bps ? (double)in->link_bps : (double)PREDICT_LINK_BPS;
+	if (wire > 0 && in->guest.delta_share > 0) {
+		r->again_octets = min_d(1, in->guest.delta_share / r->wire_ratio); /* a difference is not packed */
+		r->again_time = r->rate_bps /
+			predict_both_limits(wire / (r->wire_ratio * r->again_octets), engine / AGAIN_ENGINE);
+	}
 	if (wire <= 0 && limit > 0)
 		r->rate_bps = min_d(r->rate_bps, limit / r->wire_ratio);
 	out->rate_bps = r->rate_bps;

@@ -33,6 +33,7 @@ struct predict_guest { /* what policyd-migrate measure saw of it; all 0: nothing
 	double ratio;                /* lz4: bytes on the wire per byte of content */
 	double pack_bps;             /* lz4, one core; 0 unknown */
 	double zstd_ratio, zstd_bps; /* the same by zstd; 0 unknown */
+	double delta_share;          /* what differs in a page that it rewrites, by the page; 0 unknown */
 	struct rounds_point written[ROUNDS_CURVE_MAX];
 	unsigned n_written;
 };

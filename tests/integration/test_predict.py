@@ -3,7 +3,7 @@ import os
 import re
 
 from ballast import Qemu, wait_for
-from hosts import certificate
+from hosts import CommandFailed, certificate
 from moves import Pair
 from worker import Worker, start_line
 
@@ -61,6 +61,7 @@ def test_measure(env):
     assert idle["ram_bytes"] == 160 * MIB == idle["hole_bytes"] + idle["data_bytes"], idle
     assert idle["data_bytes"] > 64 * MIB and 0.3 < idle["ratio"] < 0.75, idle
     assert q.resident_mib() < idle["data_bytes"] / MIB + 8, (q.resident_mib(), idle)  # looking filled no hole
+    assert 0 < idle["delta_share"] <= 1, idle
     assert idle["link"]["bps"] > MIB and len(idle["written"]) == 4, idle
     q.cmd("dirty max hot 25")  # 16 MiB written over and over, and some of the rest
     wait_for("the guest to dirty", lambda: q.stat()["versions"] > 1000)
@@ -69,6 +70,9 @@ def test_measure(env):
     assert all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(curve, curve[1:])), curve
     assert curve[-1][1] > 4 * (idle["written"][-1][1] + MIB), (idle["written"], curve)
     assert curve[-1][1] < 72 * MIB and "link" not in busy, busy  # however often it writes: no more than it has
+    assert 0.1 < busy["delta_share"] < 0.4, busy  # nine lines of 64 octets in each page
+    q.cmd("dirty max hot 25 whole")
+    assert measured(ends.measure(q))["delta_share"] > 0.95
     for how in ("cancel", "kill"):
         w = ends.measure(q)
         wait_for("its tracker", lambda: tracked(q) or w.events, 30, 0.01)  # not before: a kill in the middle of the injection would hurt the guest
@@ -123,6 +127,30 @@ def test_dry_run_and_what_is_learnt(env):
     alpha.agent(web).cmd("dirty 0")
     alpha.slow(None)
     assert pair.whole(web) is alpha
+
+
+def refuses(host, *args):
+    try:
+        host.ctl(*args)
+    except CommandFailed:
+        return True
+    return False
+
+
+def test_differences_are_foreseen(env):
+    """A guest that writes faster than its pages can be sent, but little of each: that it will converge is known before the first byte, and it does."""
+    pair = Pair(env)
+    alpha, beta = pair.hosts
+    web = pair.guest(fill="32M rand")
+    args = ("--bandwidth", "40M", "--max-blackout", "300ms", web, "beta")
+    alpha.agent(web).cmd("dirty max uniform whole")
+    wait_for("the guest to dirty", lambda: alpha.agent(web).stat()["versions"] > 10000)
+    assert "will not converge" in alpha.refused("migrate", "-n", *args)
+    alpha.agent(web).cmd("dirty max")
+    wait_for("it to be seen", lambda: not refuses(alpha, "migrate", "-n", *args), 60, 1)
+    done = alpha.json("migrate", "--wait", *args)
+    assert done["predicted"]["converges"] and done["pages_delta"] > 0, done
+    assert pair.whole(web) is beta
 
 
 def test_without_measuring(env):

@@ -10,6 +10,8 @@
 
 #include "migrate/delta.h"
 #include "migrate/held.h"
+#include "migrate/rewrites.h"
+#include "tests/unit/support/xfer_rig.h"
 
 #define SEED 0x1234567890abcdefULL
 
@@ -132,6 +134,41 @@ static void room_is_for_so_many_pages(void **state)
 	assert_true(held_room() > 0 && held_room() <= 1ULL << 30);
 }
 
+/* What a guest changes of the pages that it rewrites; of what it does not rewrite nothing is known. */
+static void what_a_guest_changes(void **state)
+{
+	const uint64_t bytes = 2 << 20;
+	unsigned seed = 8;
+	struct rewrites *r = NULL;
+	struct xfer_rig rig;
+	double share;
+	struct err e = {0};
+
+	(void)state;
+	rig_init(&rig, &bytes, 1, 1);
+	for (uint64_t p = 0; p < 500; p++)
+		rig_write(&rig, 0, p, FILL_RANDOM, &seed);
+	assert_true(rewrites_share(NULL) == 1);
+	assert_int_equal(rewrites_begin(&rig.tracker, rig.src, 1, &r, &e), 0);
+	assert_true(rewrites_share(r) == 1); /* nothing was written again */
+	for (uint64_t p = 0; p < 500; p++)
+		rig_write(&rig, 0, p, FILL_TOUCH, &seed);
+	share = rewrites_share(r);
+	assert_true(share > 0.015 && share < 0.15); /* one to eight lines of 64 */
+	assert_true(rewrites_share(r) == 1);        /* they are as they were when it looked last */
+	for (uint64_t p = 0; p < 500; p++)
+		rig_write(&rig, 0, p, FILL_RANDOM, &seed);
+	assert_true(rewrites_share(r) == 1);
+	rewrites_free(r);
+	struct tracker_ops blind = *rig.tracker.ops;
+	blind.peek_part = NULL;
+	rig.tracker.ops = &blind;
+	assert_int_equal(rewrites_begin(&rig.tracker, rig.src, 1, &r, &e), 0);
+	assert_null(r);
+	rewrites_free(r);
+	rig_fini(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +176,7 @@ int main(void)
 		cmocka_unit_test(only_what_differs_is_sent),
 		cmocka_unit_test(nothing_is_taken_from_beyond_the_end),
 		cmocka_unit_test(room_is_for_so_many_pages),
+		cmocka_unit_test(what_a_guest_changes),
 	};
 
 	return cmocka_run_group_tests_name("delta", tests, NULL, NULL);

@@ -118,6 +118,31 @@ static void hot(void **state)
 	assert_true(out.converges);
 }
 
+/* The same hot set of 40 MB, of which a sixth goes out from the third round on: it is stuck after two, and fits after the third. */
+static void again_is_less(void **state)
+{
+	struct rounds_in in = guest(1000 * MB, 100 * MB);
+	struct rounds_out out;
+
+	(void)state;
+	curve(&in, 40 * MB, 0);
+	in.again_octets = in.again_time = 1.0 / 6;
+	rounds_simulate(&in, &out);
+	assert_true(out.converges && out.n_rounds >= 2 && out.n_rounds < 10);
+	assert_true(fabs(out.blackout_ms - (40 + 400 / 6.0)) < 1);
+	in.again_octets = in.again_time = 0.8; /* 320 ms and what is fixed: no */
+	rounds_simulate(&in, &out);
+	assert_false(out.converges);
+	/* A guest that writes anywhere meets few of the pages that were sent again. */
+	in = guest(1000 * MB, 100 * MB);
+	curve(&in, 0, 10 * MB);
+	rounds_simulate(&in, &out);
+	double before = out.wire_bytes;
+	in.again_octets = in.again_time = 0.1;
+	rounds_simulate(&in, &out);
+	assert_true(out.wire_bytes <= before && out.wire_bytes > 0.98 * before);
+}
+
 static void too_fast(void **state)
 {
 	struct rounds_in in = guest(1000 * MB, 100 * MB);
@@ -251,6 +276,7 @@ int main(void)
 		cmocka_unit_test(idle),
 		cmocka_unit_test(dirtying),
 		cmocka_unit_test(hot),
+		cmocka_unit_test(again_is_less),
 		cmocka_unit_test(too_fast),
 		cmocka_unit_test(zeros_cost_time_not_bytes),
 		cmocka_unit_test(whatever_the_figures),
