@@ -12,7 +12,6 @@
 	0.125 /* so often it leaves out of the first one what is written again before its turn (migrate/xfer_tx.c) */
 #define ZERO_BPS 4e9 /* reading pages and finding that they are zeros (measured: 3-6 GB/s) */
 #define ROUNDS_MAX 1000
-#define LONG_S 1000.0       /* what is not written in that time is not written again */
 #define DIFFERENCES_PAY 0.7 /* migrate/transfer.c */
 
 static double positive(double v)
@@ -80,12 +79,24 @@ static double first_pass(const struct rounds_in *in, double rate)
 	return bytes;
 }
 
-/* What of a round's content the target knows already, @known having been sent in rounds after the first: as much of it as of all that the guest writes at all. */
-static double known_share(const struct rounds_in *in, double known)
+/* What is written all the time: the curve's last line, back to the beginning. */
+static double hot_bytes(const struct rounds_in *in)
 {
-	double all = rounds_written(in, LONG_S);
+	const struct rounds_point *last = in->n_curve > 1 ? &in->curve[in->n_curve - 1] : NULL;
 
-	return all > 0 ? fmin(1, known / all) : 0;
+	if (!last || last->s <= last[-1].s)
+		return 0;
+	return positive(last->bytes - last->s * positive(last->bytes - last[-1].bytes) / (last->s - last[-1].s));
+}
+
+/* What of a round's @content the target knows already, @known having been sent in a round after the first: the hot set, and of the rest as much as of all that there is. */
+static double known_share(const struct rounds_in *in, double known, double content)
+{
+	double hot = fmin(hot_bytes(in), fmin(known, content)), rest = most(in) - hot;
+
+	if (known <= 0 || content <= 0)
+		return 0;
+	return (hot + (rest > 0 ? (content - hot) * fmin(1, (known - hot) / rest) : 0)) / content;
 }
 
 static double factor(double again, double share)
@@ -144,7 +155,7 @@ void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
 
 	memset(out, 0, sizeof(*out));
 	do {
-		share = known_share(in, known);
+		share = known_share(in, known, left);
 		v.rate_bps = whole(rate / factor(in->again_time, share));
 		v.faster_next = out->n_rounds == 1 && in->again_octets > 0 && in->again_octets < DIFFERENCES_PAY;
 		s = left / rate * factor(in->again_time, share) + positive(in->round_s) +
@@ -160,7 +171,7 @@ void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
 		left = dirty;
 	} while (verdict == PRECOPY_AGAIN && out->n_rounds < ROUNDS_MAX);
 	left = fmax(dirty, rounds_written(in, s * pace(&v) + positive(in->pause_s)));
-	share = known_share(in, known);
+	share = known_share(in, known, left);
 	out->slow_percent = v.slow_percent;
 	out->converges = verdict == PRECOPY_STOP;
 	out->blackout_ms = positive(in->dark_ms) + left / rate * factor(in->again_time, share) * 1000;

@@ -149,7 +149,7 @@ static void slow_within(struct worker *w)
 
 static int send_round(struct worker *w, struct xfer_stats *st, struct err *e)
 {
-	int64_t dirty;
+	int64_t dirty, began_us;
 	int rc;
 
 	w->looked = false;
@@ -161,9 +161,12 @@ static int send_round(struct worker *w, struct xfer_stats *st, struct err *e)
 	worker_add_round(w, st);
 	if (!w->round)
 		w->stats.first = *st;
+	began_us = worker_now_us();
 	dirty = w->tracker.ops->peek(&w->tracker, e);
 	if (dirty < 0)
 		return (int)dirty;
+	/* The guest stands while the last harvest looks through its pages once more: some milliseconds a GiB. */
+	w->view.fixed_blackout_ms = FIXED_BLACKOUT_MS + (unsigned)((worker_now_us() - began_us) / 1000);
 	take_figures(w, st, (uint64_t)dirty);
 	return 0;
 }
