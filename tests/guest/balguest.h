@@ -48,7 +48,7 @@ bool memory_fill(uint64_t bytes, enum page_kind kind, const char **why);
 bool memory_free(uint64_t bytes, const char **why);
 /* UINT64_MAX: as fast as it can. @whole: each rewrite changes every 64 octets of a page, not eight words of it. */
 void memory_dirty(uint64_t mib_per_s, enum dirty_pattern pattern, unsigned hot_percent, bool whole);
-uint64_t memory_verify(void);                                                  /* pages checked */
+uint64_t memory_verify(void); /* pages checked */
 void memory_stat(struct memory_stat *out);
 /* For other files' pages: make and check a page of ours anywhere. */
 void page_make(void *page, uint64_t number, uint32_t version, enum page_kind kind);

@@ -104,13 +104,14 @@ static void make_rounds(struct recording *k, unsigned seed, bool postpone)
 		assert_int_equal(pthread_create(&k->rec[i].thread, NULL, record, &k->rec[i]), 0);
 	}
 	for (int i = 0; i < 700; i++)
-		rig_write(&k->rig, i % 3 == 2, (uint64_t)rand_r(&seed) % 256 * (i % 3 == 2 ? 1 : 3), (enum fill)(i % FILLS),
-			&seed);
+		rig_write(&k->rig, i % 3 == 2, (uint64_t)rand_r(&seed) % 256 * (i % 3 == 2 ? 1 : 3),
+			(enum fill)(i % FILLS), &seed);
 	atomic_store(&k->rig.tx_limits.bandwidth_bps, 30 * MIB);
 	rig_start_tx(&k->rig);
 	for (int round = 0; round < 4; round++) {
 		for (int i = 0; i < 60; i++)
-			rig_write(&k->rig, i % 2, (uint64_t)rand_r(&seed) % 256, (enum fill)(rand_r(&seed) % FILLS), &seed);
+			rig_write(&k->rig, i % 2, (uint64_t)rand_r(&seed) % 256, (enum fill)(rand_r(&seed) % FILLS),
+				&seed);
 		rig_punch(&k->rig, 0, (uint64_t)rand_r(&seed) % 700, 20);
 		if (postpone && round == 3)
 			xfer_tx_postpone(k->rig.tx);
