@@ -15,6 +15,7 @@
 #define DELTA_LINES (WIRE_PAGE_BYTES / DELTA_LINE_BYTES)
 #define DELTA_MASK_BYTES 8
 #define DELTA_LINES_MAX (DELTA_LINES / 2) /* so many may differ; else the page goes whole */
+#define DELTA_PAYS 0.7 /* differences that come to less than this share of their pages are worth looking for */
 #define DELTA_BYTES_MAX (DELTA_MASK_BYTES + DELTA_LINES_MAX * DELTA_LINE_BYTES)
 
 /* The digests of @page's lines. @seed: the same for all that is compared; not known to guests, which could make lines of equal digests. */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "migrate/delta.h"
 #include "migrate/precopy.h"
 
 #define LOOK_S 0.25 /* into a longer round the engine looks once how much is written already */
@@ -12,7 +13,6 @@
 	0.125 /* so often it leaves out of the first one what is written again before its turn (migrate/xfer_tx.c) */
 #define ZERO_BPS 4e9 /* reading pages and finding that they are zeros (measured: 3-6 GB/s) */
 #define ROUNDS_MAX 1000
-#define DIFFERENCES_PAY 0.7 /* migrate/transfer.c */
 
 static double positive(double v)
 {
@@ -40,6 +40,14 @@ static double beyond(const struct rounds_in *in, double s)
 	if (room <= 0)
 		return last->bytes;
 	return last->bytes + room * -expm1(-slope * (s - last->s) / room);
+}
+
+void rounds_writes(const struct rounds_point *curve, unsigned n, double *hot_bytes, double *bps)
+{
+	const struct rounds_point *last = n ? &curve[n - 1] : NULL;
+
+	*bps = n > 1 && last->s > last[-1].s ? positive((last->bytes - last[-1].bytes) / (last->s - last[-1].s)) : 0;
+	*hot_bytes = last ? positive(last->bytes - *bps * last->s) : 0;
 }
 
 double rounds_written(const struct rounds_in *in, double s)
@@ -79,23 +87,16 @@ static double first_pass(const struct rounds_in *in, double rate)
 	return bytes;
 }
 
-/* What is written all the time: the curve's last line, back to the beginning. */
-static double hot_bytes(const struct rounds_in *in)
-{
-	const struct rounds_point *last = in->n_curve > 1 ? &in->curve[in->n_curve - 1] : NULL;
-
-	if (!last || last->s <= last[-1].s)
-		return 0;
-	return positive(last->bytes - last->s * positive(last->bytes - last[-1].bytes) / (last->s - last[-1].s));
-}
-
 /* What of a round's @content the target knows already, @known having been sent in a round after the first: the hot set, and of the rest as much as of all that there is. */
 static double known_share(const struct rounds_in *in, double known, double content)
 {
-	double hot = fmin(hot_bytes(in), fmin(known, content)), rest = most(in) - hot;
+	double hot, bps, rest;
 
 	if (known <= 0 || content <= 0)
 		return 0;
+	rounds_writes(in->curve, in->n_curve, &hot, &bps);
+	hot = fmin(hot, fmin(known, content));
+	rest = most(in) - hot;
 	return (hot + (rest > 0 ? (content - hot) * fmin(1, (known - hot) / rest) : 0)) / content;
 }
 
@@ -157,7 +158,7 @@ void rounds_simulate(const struct rounds_in *in, struct rounds_out *out)
 	do {
 		share = known_share(in, known, left);
 		v.rate_bps = whole(rate / factor(in->again_time, share));
-		v.faster_next = out->n_rounds == 1 && in->again_octets > 0 && in->again_octets < DIFFERENCES_PAY;
+		v.faster_next = out->n_rounds == 1 && in->again_octets > 0 && in->again_octets < DELTA_PAYS;
 		s = left / rate * factor(in->again_time, share) + positive(in->round_s) +
 			(out->n_rounds ? 0 : positive(in->zero_bytes) / ZERO_BPS);
 		out->copy_s += s;

@@ -45,6 +45,8 @@ struct rounds_out {
 	bool converges;        /* false: the engine would give up, and blackout_ms is what it would have been */
 };
 
+/* Such a curve in brief: its last line, at second 0 (a hot set that is written all the time) and its slope. */
+void rounds_writes(const struct rounds_point *curve, unsigned n, double *hot_bytes, double *bps);
 /* Bytes written at least once within @s seconds. */
 double rounds_written(const struct rounds_in *in, double s);
 /* Any figures give finite results; negative ones count as 0. */

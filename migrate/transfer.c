@@ -3,11 +3,12 @@
 
 #include <errno.h>
 
+#include "migrate/delta.h"
+
 #define FIXED_BLACKOUT_MS 60 /* stop, device state, four durable records: for the prediction */
 #define PROGRESS_US 250000
 #define LOOK_US 250000
 #define COMPARED_MIN 32             /* pages that prove something */
-#define DIFFERENCES_PAY 0.7         /* where they come to less than this */
 #define PEEK_BYTES_MAX (4ULL << 30) /* looking while a round runs holds up a cancel: 15 to 35 ms a GiB */
 
 /* ---- while a round runs ------------------------------------------------------------------------------------- */
@@ -103,7 +104,7 @@ static int will_not_converge(struct worker *w, const char *no_slow, struct err *
 static bool differences_pay(const struct xfer_stats *st)
 {
 	return st->pages_compared >= COMPARED_MIN &&
-		(double)st->compared_bytes < DIFFERENCES_PAY * (double)(st->pages_compared * WIRE_PAGE_BYTES);
+		(double)st->compared_bytes < DELTA_PAYS * (double)(st->pages_compared * WIRE_PAGE_BYTES);
 }
 
 /* What the round showed, into the figures. */

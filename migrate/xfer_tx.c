@@ -1,7 +1,7 @@
 /* The source's side of the data plane: rounds. Called by the worker's engine thread, see xfer.h; the channels' threads are in xfer_tx_chan.c.
  *
  * A round is: harvest (which re-arms) -> drain the disks -> release the threads, which take chunks from a common cursor over the bitmap
- * until nothing is left and then meet at the barrier. Between two barriers the bitmaps are only read. */
+ * until nothing is left and then meet at the barrier. Between two barriers the bitmaps are only read, but for leave_for_later. */
 #include "migrate/xfer_tx_int.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #define LOOK_SHARE                                                                                                     \
 	8 /* a look may take so small a part of the time; after one that saved less than it took, a smaller one */
 #define LOOK_SHARE_VAIN 64
-#define PAGE_NS 3000 /* what sending a page takes (0.9-1.1 GB/s on two cores for both ends) */
+#define PAGE_NS 4000 /* what sending a page takes (0.9-1.1 GB/s on two cores for both ends) */
 
 /* ---- what to send next (channel threads) ------------------------------------------------------------------ */
 

@@ -1,5 +1,5 @@
 /* One sending channel and its thread: takes chunks and sends them (xfer_tx_chunk.c), paced, and what became zeros or holes; at the end of a round the
- * barrier. Runs only here: the connection, the codec and the root belong to this thread; the entries of digest table and copies to whoever has the
+ * barrier. Runs only here: the connection, the codec and the root belong to this thread; a page's entries in the digest table and in what is held to whoever has the
  * page in this round. */
 #include "migrate/xfer_tx_int.h"
 

@@ -12,7 +12,6 @@
 #define NOTE_EVERY 4 /* records for which the codec is told what they cost */
 
 /* Where differences are no gain on average, only a sample of the pages is looked at, in case that changes. */
-#define DELTA_GAIN 0.7
 #define DELTA_SPAN 64 /* pages, of the average */
 
 struct content { /* pages of one record: runs, digests, and what stands for them, in buf from TX_CONTENT_AT on */
@@ -45,7 +44,7 @@ static void content_add(
  * and the digests of all cost more than the others save. The sample shows after the second round what differences will save in the third. */
 static bool delta_pays(const struct tx_chan *c, uint32_t page)
 {
-	return (c->tx->round && c->delta_share < DELTA_GAIN) || tx_in_sample(page);
+	return (c->tx->round && c->delta_share < DELTA_PAYS) || tx_in_sample(page);
 }
 
 /* The page's difference goes to @k. False: it has to go whole. What is sent is noted for the next round. */

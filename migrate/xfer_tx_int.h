@@ -37,7 +37,8 @@ struct xfer_tx {
 	struct ram_io io[RAM_BLOCKS_MAX];
 	unsigned n_io;
 	struct bitmap found[RAM_BLOCKS_MAX]; /* as the tracker reports, in the block's pages */
-	struct bitmap todo[RAM_BLOCKS_MAX];  /* in pages of the wire; only read while a round is under way */
+	struct bitmap
+		todo[RAM_BLOCKS_MAX]; /* in pages of the wire; what is still to come is changed under cursor_lock */
 	struct digest_table table;
 	struct held held;
 	struct pacer pacer;
