@@ -23,14 +23,6 @@
 
 static const uint64_t small[] = {6 * MIB, 1 * MIB + 4096 * 3};
 
-static void tx_round(struct xfer_rig *r, bool last, struct xfer_stats *st)
-{
-	struct err e = {0};
-
-	if (xfer_tx_round(r->tx, last, st, &e))
-		fail_msg("round: %s", e.msg);
-}
-
 static void populate(struct xfer_rig *r, unsigned *seed, unsigned percent)
 {
 	for (unsigned b = 0; b < r->n_blocks; b++)
@@ -88,12 +80,12 @@ static void any_dirtying_ends_equal(void **state)
 		rig_start(&r);
 		assert_int_equal(pthread_create(&t, NULL, guest_main, &g), 0);
 		for (unsigned i = 0; i < rounds; i++)
-			tx_round(&r, false, &st);
+			rig_round(&r, false, &st);
 		atomic_store(&g.stop, true);
 		pthread_join(t, NULL);
 		for (int i = rand_r(&seed) % 300; i > 0; i--)
 			mutate(&r, &seed);
-		tx_round(&r, true, &st);
+		rig_round(&r, true, &st);
 		rig_join(&r);
 		assert_int_equal(r.rx_ret, 0);
 		assert_int_equal(r.rx_rounds, rounds + 1);
@@ -114,14 +106,14 @@ static void zero_pages_and_holes(void **state)
 	for (uint64_t p = 0; p < 300; p++)
 		rig_write(&r, 0, p, p < 100 ? FILL_ZERO : FILL_RANDOM, &seed);
 	rig_start(&r);
-	tx_round(&r, false, &st);
+	rig_round(&r, false, &st);
 	assert_int_equal(st.dirty_pages, 300);
 	assert_int_equal(st.pages_sent, 200);
 	assert_int_equal(st.pages_zero, 100);
 	assert_int_equal(st.pages_raw, 200); /* random data does not pack */
 	assert_true(st.wire_bytes > 200 * 4096 && st.wire_bytes < 210 * 4096);
 	/* Nothing changed: nothing but barriers. */
-	tx_round(&r, false, &st);
+	rig_round(&r, false, &st);
 	assert_int_equal(st.pages_sent + st.pages_zero, 0);
 	assert_true(st.wire_bytes < 300);
 	/* A page that was sent becomes zero, one a hole, one zero and then a hole. */
@@ -130,7 +122,7 @@ static void zero_pages_and_holes(void **state)
 	rig_write(&r, 0, 200, FILL_ZERO, &seed);
 	rig_punch(&r, 0, 200, 1);
 	rig_punch(&r, 0, 400, 1);
-	tx_round(&r, true, &st);
+	rig_round(&r, true, &st);
 	assert_int_equal(st.dirty_pages, 2);
 	assert_int_equal(st.pages_zero, 2);
 	assert_int_equal(st.pages_hole, 10);
@@ -157,7 +149,7 @@ static void target_starts_dirty(void **state)
 	fclose(f);
 	rig_write(&r, 0, 7, FILL_HALF, &seed);
 	rig_start(&r);
-	tx_round(&r, true, &st);
+	rig_round(&r, true, &st);
 	rig_join(&r);
 	assert_int_equal(r.rx_ret, 0);
 	rig_assert_equal(&r);
@@ -180,164 +172,12 @@ static void compressible_data_is_packed(void **state)
 		if (compress)
 			atomic_store(&r.tx_limits.bandwidth_bps, 2000000);
 		rig_start(&r);
-		tx_round(&r, true, &st);
+		rig_round(&r, true, &st);
 		assert_int_equal(st.pages_lz4 + st.pages_zstd, compress ? 1024 : 0);
 		assert_int_equal(st.pages_raw, compress ? 0 : 1024);
 		if (compress)
 			assert_true(st.wire_bytes < 100000);
 		rig_join(&r);
-		rig_assert_equal(&r);
-		rig_fini(&r);
-	}
-}
-
-/* ---- differences -------------------------------------------------------------------------------------------- */
-
-static void write_all(struct xfer_rig *r, uint64_t from, uint64_t to, enum fill fill, unsigned *seed)
-{
-	for (uint64_t p = from; p < to; p++)
-		rig_write(r, 0, p, fill, seed);
-}
-
-/* From the second time on that a page is sent after the first round; not where the target holds something else meanwhile. */
-static void rewritten_pages_go_as_differences(void **state)
-{
-	struct xfer_rig r;
-	struct xfer_stats st;
-	unsigned seed = 20;
-
-	(void)state;
-	rig_init(&r, small, 1, 2);
-	r.codecs = CODEC_DELTA;
-	write_all(&r, 0, 500, FILL_RANDOM, &seed);
-	rig_start(&r);
-	tx_round(&r, false, &st);
-	write_all(&r, 0, 500, FILL_TOUCH, &seed);
-	tx_round(&r, false, &st);
-	assert_int_equal(st.pages_raw, 500 - 64);
-	assert_int_equal(st.pages_delta, 64); /* the sample, which tells what the next round will save */
-	assert_int_equal(st.pages_compared, 64);
-	assert_true(st.compared_bytes < 64 * 8 * 80);
-	write_all(&r, 0, 500, FILL_TOUCH, &seed);
-	tx_round(&r, false, &st);
-	assert_int_equal(st.pages_sent, 500);
-	assert_int_equal(st.pages_delta, 500);
-	assert_int_equal(st.ram_bytes, 500 * 4096);
-	assert_true(st.wire_bytes < 500 * 8 * 80); /* at most eight lines of 64 octets each, and what goes with them */
-	/* Written with what was there: nothing but that. Zeros, and then content again: whole. */
-	tracker_fake_mark(&r.fake, 0, 0, 100);
-	write_all(&r, 100, 200, FILL_ZERO, &seed);
-	tx_round(&r, false, &st);
-	assert_int_equal(st.pages_delta, 100);
-	assert_int_equal(st.pages_zero, 100);
-	assert_true(st.wire_bytes < 100 * 30);
-	write_all(&r, 0, 200, FILL_TOUCH, &seed);
-	write_all(&r, 200, 210, FILL_RANDOM, &seed);
-	tx_round(&r, true, &st);
-	assert_int_equal(st.pages_delta, 100);
-	assert_int_equal(st.pages_raw, 110);
-	rig_join(&r);
-	assert_int_equal(r.rx_ret, 0);
-	assert_int_equal(r.rx_sum.pages_delta, 764);
-	rig_assert_equal(&r);
-	rig_fini(&r);
-}
-
-/* Pages that are written anew as a whole: soon nothing is looked at but a sample, which finds out when that changes. */
-static void differences_that_do_not_pay(void **state)
-{
-	struct xfer_rig r;
-	struct xfer_stats st;
-	unsigned seed = 21, n_delta[8];
-
-	(void)state;
-	rig_init(&r, small, 1, 1);
-	r.codecs = CODEC_DELTA;
-	write_all(&r, 0, 1536, FILL_RANDOM, &seed);
-	rig_start(&r);
-	for (int i = 0; i < 5; i++) {
-		tx_round(&r, false, &st);
-		assert_int_equal(st.pages_delta, 0);
-		write_all(&r, 0, 1536, FILL_RANDOM, &seed);
-	}
-	for (int i = 0; i < 8; i++) {
-		tx_round(&r, false, &st);
-		n_delta[i] = (unsigned)st.pages_delta;
-		write_all(&r, 0, 1536, FILL_TOUCH, &seed);
-	}
-	assert_int_equal(n_delta[0], 0);
-	assert_int_equal(n_delta[1], 2 * 64); /* 2 of 24 parts of 64 pages */
-	assert_int_equal(n_delta[7], 1536);
-	tx_round(&r, true, &st);
-	rig_join(&r);
-	rig_assert_equal(&r);
-	rig_fini(&r);
-}
-
-/* Digests are kept of as many pages as there is room for, and of none. */
-static void differences_have_room(void **state)
-{
-	struct xfer_stats st;
-	unsigned seed = 22;
-
-	(void)state;
-	for (unsigned n = 0; n <= 100; n += 100) {
-		struct xfer_rig r;
-
-		rig_init(&r, small, 1, 2);
-		r.held_bytes = (uint64_t)n * 512;
-		write_all(&r, 0, 300, FILL_RANDOM, &seed);
-		rig_start(&r);
-		for (int i = 0; i < 4; i++) {
-			tx_round(&r, i == 3, &st);
-			assert_int_equal(st.pages_sent, 300);
-			assert_int_equal(st.pages_delta, i == 0 || !n ? 0 : i == 1 ? 64 : n);
-			write_all(&r, 0, i < 3 ? 300 : 0, FILL_TOUCH, &seed);
-		}
-		rig_join(&r);
-		rig_assert_equal(&r);
-		rig_fini(&r);
-	}
-}
-
-/* The guest writes as soon as the first round has begun. */
-static int on_first_round(void *arg, struct err *e)
-{
-	struct xfer_rig *r = arg;
-	unsigned seed = 24;
-
-	(void)e;
-	if (!r->fake.n_harvests)
-		write_all(r, 1200, 1300, FILL_RANDOM, &seed);
-	return 0;
-}
-
-/* A page that is dirty again before it was sent is not sent twice: the next round has it, whatever the first one still had to do. */
-static void written_again_is_left_for_later(void **state)
-{
-	struct xfer_rig r;
-	struct xfer_stats st;
-	unsigned seed = 23;
-
-	(void)state;
-	for (int looks = 0; looks < 2; looks++) {
-		rig_init(&r, small, 1, 2);
-		struct tracker_ops blind = *r.tracker.ops;
-		blind.peek_part = NULL;
-		if (!looks)
-			r.tracker.ops = &blind;
-		r.drain = on_first_round;
-		write_all(&r, 0, 1536, FILL_RANDOM, &seed);
-		atomic_store(&r.tx_limits.bandwidth_bps, 10 * MIB); /* they are far from sent when it looks */
-		rig_start(&r);
-		tx_round(&r, false, &st);
-		assert_int_equal(st.pages_later, looks ? 100 : 0);
-		assert_int_equal(st.pages_sent, looks ? 1436 : 1536);
-		atomic_store(&r.tx_limits.bandwidth_bps, 0);
-		tx_round(&r, true, &st);
-		assert_int_equal(st.pages_sent, 100);
-		rig_join(&r);
-		assert_int_equal(r.rx_ret, 0);
 		rig_assert_equal(&r);
 		rig_fini(&r);
 	}
@@ -356,14 +196,14 @@ static void bandwidth_is_limited_and_can_be_changed(void **state)
 		rig_write(&r, 0, p, FILL_RANDOM, &seed);
 	atomic_store(&r.tx_limits.bandwidth_bps, 12 * MIB);
 	rig_start(&r);
-	tx_round(&r, false, &st);
+	rig_round(&r, false, &st);
 	seconds = (double)st.elapsed_us / 1e6;
 	/* 6 MiB at 12 MiB/s; the last records may leave a debt of one each. */
 	assert_true(seconds > 0.40);
 	for (uint64_t p = 0; p < 1536; p++)
 		rig_write(&r, 0, p, FILL_RANDOM, &seed);
 	atomic_store(&r.tx_limits.bandwidth_bps, 0);
-	tx_round(&r, true, &st);
+	rig_round(&r, true, &st);
 	assert_true((double)st.elapsed_us / 1e6 < seconds);
 	rig_join(&r);
 	rig_assert_equal(&r);
@@ -387,11 +227,11 @@ static void slow_is_not_stalled(void **state)
 		rig_write(&r, 0, p, FILL_RANDOM, &seed);
 	atomic_store(&r.tx_limits.bandwidth_bps, 120000); /* 800 KiB: two of the records leave seconds of debt */
 	rig_start(&r);
-	tx_round(&r, false, &st);
+	rig_round(&r, false, &st);
 	assert_true(st.elapsed_us > 3000000);
 	atomic_store(&r.tx_limits.bandwidth_bps, 0);
 	nanosleep(&(struct timespec){.tv_sec = 3}, NULL);
-	tx_round(&r, true, &st);
+	rig_round(&r, true, &st);
 	rig_join(&r);
 	assert_int_equal(r.rx_ret, 0);
 	rig_assert_equal(&r);
@@ -427,9 +267,9 @@ static void drain_comes_after_harvest_and_before_copy(void **state)
 	rig_init(&r, small, 1, 1);
 	r.drain = on_drain;
 	rig_start(&r);
-	tx_round(&r, false, &st);
-	tx_round(&r, false, &st);
-	tx_round(&r, true, &st);
+	rig_round(&r, false, &st);
+	rig_round(&r, false, &st);
+	rig_round(&r, true, &st);
 	assert_int_equal(o.n, 2); /* not in the last round: stop drains */
 	assert_int_equal(o.harvests_at_drain[0], 1);
 	assert_int_equal(o.harvests_at_drain[1], 2);
@@ -589,7 +429,7 @@ static void stale_mapping_ends_it(void **state)
 	rig_init(&r, small, 1, 1);
 	r.fake.fail_harvest = 1;
 	rig_start(&r);
-	tx_round(&r, false, &st);
+	rig_round(&r, false, &st);
 	assert_int_equal(xfer_tx_round(r.tx, false, &st, &e), -ESTALE);
 	rig_fini(&r);
 }
@@ -870,10 +710,6 @@ int main(void)
 		cmocka_unit_test(zero_pages_and_holes),
 		cmocka_unit_test(target_starts_dirty),
 		cmocka_unit_test(compressible_data_is_packed),
-		cmocka_unit_test(rewritten_pages_go_as_differences),
-		cmocka_unit_test(differences_that_do_not_pay),
-		cmocka_unit_test(differences_have_room),
-		cmocka_unit_test(written_again_is_left_for_later),
 		cmocka_unit_test(bandwidth_is_limited_and_can_be_changed),
 		cmocka_unit_test(slow_is_not_stalled),
 		cmocka_unit_test(drain_comes_after_harvest_and_before_copy),

@@ -103,6 +103,14 @@ void rig_start(struct xfer_rig *r)
 	rig_start_tx(r);
 }
 
+void rig_round(struct xfer_rig *r, bool last, struct xfer_stats *st)
+{
+	struct err e = {0};
+
+	if (xfer_tx_round(r->tx, last, st, &e))
+		fail_msg("round: %s", e.msg);
+}
+
 void rig_join(struct xfer_rig *r)
 {
 	if (r->rx_running)

@@ -41,6 +41,8 @@ void rig_fini(struct xfer_rig *r);
 void rig_start(struct xfer_rig *r);
 void rig_start_rx(struct xfer_rig *r);
 void rig_start_tx(struct xfer_rig *r);
+/* One of the source's. Fails the test where it fails. */
+void rig_round(struct xfer_rig *r, bool last, struct xfer_stats *st);
 /* Wait for the target's thread; its result is in rx_ret and rx_err. */
 void rig_join(struct xfer_rig *r);
 
