@@ -161,6 +161,9 @@ struct dom_launch {
 int dom_services(struct policyd *p, const struct domain_spec *spec, bool now, struct err *e);
 /* Choose a console port, launch_start, attach. Does not step the state. */
 int dom_launch(struct dom *d, const struct dom_launch *opt, struct err *e);
+/* Says that QEMU is gone before its guest ran, with its last words: -ECHILD. The same sentence whether it went before it was attached or
+ * later, which is chance. */
+int dom_ended_starting(const struct dom *d, struct err *e);
 /* Take over a running QEMU: pidfd, QMP (reconnecting), statistics polling. launch_scan's finds come here too. */
 int dom_attach(struct dom *d, const struct launched *l, struct err *e);
 /* Let go of QEMU (it goes on): QMP, events, pidfd. */

@@ -352,6 +352,14 @@ void dom_detach(struct dom *d)
 	d->balloon_bytes = d->vmem_bytes = d->vmem_requested = 0;
 }
 
+int dom_ended_starting(const struct dom *d, struct err *e)
+{
+	char tail[300];
+
+	launch_stderr_tail(&d->p->conf->host, d->spec.name, tail, sizeof(tail));
+	return err_set(e, ECHILD, "%s: QEMU ended while it started: %s", d->spec.name, tail[0] ? tail : "it said nothing");
+}
+
 int dom_launch(struct dom *d, const struct dom_launch *opt, struct err *e)
 {
 	struct launch_conf lc = {.spec = &d->spec,
@@ -361,7 +369,6 @@ int dom_launch(struct dom *d, const struct dom_launch *opt, struct err *e)
 		.no_guest_agent = opt->no_guest_agent,
 		.machine = opt->machine};
 	struct launched l = {0};
-	char tail[400];
 	int rc;
 
 	if (opt->n_vcpu_ids > LAUNCH_HOTPLUGGED_MAX)
@@ -375,11 +382,7 @@ int dom_launch(struct dom *d, const struct dom_launch *opt, struct err *e)
 	if (rc)
 		return err_wrap(e, "%s", d->spec.name);
 	rc = dom_attach(d, &l, e);
-	if (rc == -ESRCH) { /* it did not live that long */
-		launch_stderr_tail(&d->p->conf->host, d->spec.name, tail, sizeof(tail));
-		err_set(e, ECHILD, "%s: QEMU ended at once: %s", d->spec.name, tail[0] ? tail : "it said nothing");
-	}
-	return rc;
+	return rc == -ESRCH ? dom_ended_starting(d, e) : rc; /* it may not live that long */
 }
 
 /* ---- the end ---- */

@@ -192,7 +192,6 @@ static void cold_in_on_event(struct job *j, const char *event, const json_t *dat
 static void cold_in_on_exit(struct job *j)
 {
 	struct cold_in *c = j->priv;
-	char tail[300] = "";
 	struct err e;
 
 	if (j->ended || c->adopted) {
@@ -203,8 +202,7 @@ static void cold_in_on_exit(struct job *j)
 		end_refused(c);
 		return;
 	}
-	launch_stderr_tail(&j->p->conf->host, j->dom->spec.name, tail, sizeof(tail));
-	err_set(&e, ECHILD, "QEMU ended while it started: %s", tail[0] ? tail : "it said nothing");
+	dom_ended_starting(j->dom, &e);
 	give_up(c, &e);
 }
 

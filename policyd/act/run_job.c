@@ -183,15 +183,12 @@ static void start_on_event(struct job *j, const char *event, const json_t *data)
 static void start_on_exit(struct job *j)
 {
 	struct dom *d = j->dom;
-	char tail[400];
 	struct err e;
 
-	launch_stderr_tail(&d->p->conf->host, d->spec.name, tail, sizeof(tail));
 	if (j->cancel_asked)
 		err_set(&e, ECANCELED, "%s: start cancelled", d->spec.name);
 	else
-		err_set(&e, ECHILD, "%s: QEMU ended while it started: %s", d->spec.name,
-			tail[0] ? tail : "it said nothing");
+		dom_ended_starting(d, &e);
 	dom_ended(d, false, NULL);
 	job_end(j, &e);
 }
