@@ -178,6 +178,7 @@ void forecast_snap_domain(struct policyd *p, struct snap_domain *out)
 		return;
 	out->send_bytes = g->g.data_bytes * (1 - g->g.zero_share);
 	out->wire_ratio = g->g.ratio;
+	out->delta_share = g->g.delta_share;
 	predict_guest_writes(&g->g, &out->hot_bytes, &dirty);
 	if (out->dirty_bps < 0)
 		out->dirty_bps = dirty;

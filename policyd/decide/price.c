@@ -141,6 +141,7 @@ void price_set(const struct view *v, struct move *m)
 			.dark_ms = m->peer->p->dark_ms}};
 
 	predict_guest_brief((double)d->mem_bytes, d->send_bytes, d->wire_ratio, d->hot_bytes, d->dirty_bps, &in.guest);
+	in.guest.delta_share = d->delta_share;
 	predict(&in, &m->pred);
 	m->price = (m->method == BY_COLD ? cold_price(m) : live_price(m)) + risk_price(m) +
 		ROOM_PRICE * (free_mem > 0 ? (double)m->mem_bytes / free_mem : 1) +

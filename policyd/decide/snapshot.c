@@ -121,6 +121,7 @@ static const struct field domain_fields[] = {
 	{"hot_bytes", F_REAL, M(snap_domain, hot_bytes)},
 	{"send_bytes", F_REAL, M(snap_domain, send_bytes)},
 	{"wire_ratio", F_REAL, M(snap_domain, wire_ratio)},
+	{"delta_share", F_REAL, M(snap_domain, delta_share)},
 	{"last_resize_ms", F_I64, M(snap_domain, last_resize_ms)},
 	{"last_move_ms", F_I64, M(snap_domain, last_move_ms)},
 	{"started_ms", F_I64, M(snap_domain, started_ms)},

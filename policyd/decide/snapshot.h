@@ -57,9 +57,10 @@ struct snap_domain {
 	unsigned mem_short; /* of the last sustain_window samples, how many had available below free-lower */
 	double dirty_bps;   /* bytes written a second where known, else < 0; beyond hot_bytes */
 	/* as a measurement within the last ten minutes saw it (act/forecast.h); 0 = not known */
-	double hot_bytes;  /* rewritten all the time */
-	double send_bytes; /* content of its RAM: neither holes nor zeros */
-	double wire_ratio; /* bytes on the wire per byte of that */
+	double hot_bytes;   /* rewritten all the time */
+	double send_bytes;  /* content of its RAM: neither holes nor zeros */
+	double wire_ratio;  /* bytes on the wire per byte of that */
+	double delta_share; /* what differs in a page that it rewrites, by the page */
 	int64_t last_resize_ms, last_move_ms,
 		started_ms;   /* wall clock, 0 = never; an arrival counts as a move, a try that failed does not */
 	uint64_t mem_advised; /* what its use of days says that it needs (sizing.h); 0 = not known */

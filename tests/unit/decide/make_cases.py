@@ -318,6 +318,10 @@ case("way-trim-not", "the same, but what is free was never touched: there is not
 case("way-live", "a busy guest of which little can be trimmed", [stuck(), dom("w2", util=70, avail=0.2)], ["w2 live-move beta"], peers=[peer()])
 case("way-live-not", "the same, but it writes faster than the link carries: nothing", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9)], [],
      ["it would stand still for", "web1 goes short for about 5 min"], peers=[peer()])
+HOT = dict(util=70, avail=0.2, dirty_bps=1e6, send_bytes=700e6, wire_ratio=0.5, hot_bytes=100e6)
+case("way-differences", "a hot set too large to be sent while it stands, but little of a page changes", [stuck(), dom("w2", delta_share=0.05, **HOT)],
+     ["w2 live-move beta"], peers=[peer(wire_bps=118e6)])
+case("way-differences-not", "the same, but whole pages change", [stuck(), dom("w2", delta_share=1, **HOT)], [], ["it would stand still for"], peers=[peer(wire_bps=118e6)])
 case("way-warm", "the same, but its policy lets it stand still", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9, policy={"relocate": "warm"})],
      ["w2 warm-move beta"], ["move w2: warm to beta"], peers=[peer()])
 case("way-warm-not", "it may stand still, but another one need not", [stuck(), dom("w2", util=70, avail=0.2, dirty_bps=2e9, policy={"relocate": "warm"}),

@@ -82,6 +82,7 @@ void rig_domain(struct snap_domain *d, unsigned i)
 		d->send_bytes = (double)(d->mem_bytes / 100 * rig_rnd(100));
 		d->wire_ratio = (1 + rig_rnd(100)) / 100.0;
 		d->hot_bytes = rig_chance(50) ? (double)rig_rnd(100000000) : 0;
+		d->delta_share = rig_chance(50) ? (1 + rig_rnd(100)) / 100.0 : 0;
 	}
 	d->resident_bytes = d->mem_bytes / (1 + rig_rnd(4));
 	d->started_ms = RIG_NOW - 7200000;
