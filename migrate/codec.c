@@ -9,8 +9,12 @@
 #define ZSTD_LEVEL 1
 #define TRY_EVERY 16
 #define TRY_EARLY 3
-#define CHEAP 8 /* an octet on the wire costs so many times what packing one does */
-#define SPAN 8  /* of the averages; the first ones are plain means */
+#define CHEAP 4     /* an octet on the wire costs so many times what packing one does */
+#define OTHERS 2    /* times a thread's CPU time: the other end and the guest want CPUs too */
+#define CPU_SHARE 8 /* and a form that takes more of it must save an eighth of that on the link */
+#define WAITED 3    /* a third of the time is waiting: the link is full, or as good as */
+#define FORGET 0.98 /* a note, of how slow the link was when it was full */
+#define SPAN 8      /* of the averages; the first ones are plain means */
 
 void codec_init(struct codec *c, unsigned allowed)
 {
@@ -33,9 +37,25 @@ bool codec_wait_counts(double delay_ns, double wait_ns)
 	return delay_ns <= wait_ns;
 }
 
-static double wire_cost(const struct codec *c)
+/* Just now it does; @link_ns tells of what a lighter form would meet. */
+static bool waits_for_link(const struct codec *c)
 {
-	return c->cpu_ns + (codec_wait_counts(c->delay_ns, c->wait_ns) ? c->wait_ns : 0);
+	return c->wait_ns * WAITED >= c->wall_ns;
+}
+
+static bool link_is_short(const struct codec *c)
+{
+	return codec_wait_counts(c->delay_ns, c->wait_ns) && c->link_ns > c->cpu_ns;
+}
+
+/* Of an octet of content. */
+static double cost_of(const struct codec *c, const struct codec_cost *form)
+{
+	double busy = form->pack_ns + form->ratio * c->cpu_ns, link = form->ratio * c->link_ns;
+
+	if (!link_is_short(c))
+		return busy;
+	return (link > OTHERS * busy ? link : OTHERS * busy) + busy / CPU_SHARE;
 }
 
 /* To be tried, whatever it is thought to cost. Not two at once. Where packing costs next to nothing beside the wire, all soon: a first chunk may be of another kind than
@@ -49,7 +69,8 @@ static bool its_turn(const struct codec *c, enum wire_codec i, double octet)
 
 enum wire_codec codec_choose(struct codec *c)
 {
-	double octet = wire_cost(c), cost, least = octet;
+	double octet = link_is_short(c) && waits_for_link(c) ? c->link_ns : c->cpu_ns;
+	double cost, least = cost_of(c, &c->of[WIRE_RAW]);
 	enum wire_codec best = WIRE_RAW;
 
 	if (!c->allowed)
@@ -62,7 +83,7 @@ enum wire_codec codec_choose(struct codec *c)
 			return i;
 		if (its_turn(c, i, octet))
 			return i;
-		cost = c->of[i].pack_ns + c->of[i].ratio * octet;
+		cost = cost_of(c, &c->of[i]);
 		if (cost < least) {
 			least = cost;
 			best = i;
@@ -95,6 +116,11 @@ void codec_note_send(struct codec *c, const struct codec_send *s)
 	average(&c->cpu_ns, (double)s->cpu_ns / bytes, c->n_sent);
 	average(&c->delay_ns, (double)s->delay_ns / bytes, c->n_sent);
 	average(&c->wait_ns, (double)s->wait_ns / bytes, c->n_sent);
+	average(&c->wall_ns, (double)s->wall_ns / bytes, c->n_sent);
+	if (waits_for_link(c) || c->wall_ns < c->link_ns || !c->link_ns)
+		c->link_ns = c->wall_ns;
+	else
+		c->link_ns *= FORGET; /* it was not seen to be that slow lately: in the end a lighter form tries it */
 	c->n_sent++;
 }
 

@@ -1,8 +1,10 @@
 /* Raw, lz4 or zstd, chosen per chunk by what each would cost, as measured on this channel just now. One per channel, its thread only.
  *
- * An octet of content sent raw costs B = what an octet on the wire costs; packed it costs pack_ns + ratio * B. B is the sender's CPU time for it and, when
- * the link (or the other end) is what we wait for, the time waited; when this host's CPUs are what is short, waiting is only their echo, and
- * what counts is CPU time alone. So a slow link chooses zstd, a fast one lz4, and loopback or a busy host raw, unless the content packs very well. */
+ * When this host's CPUs are what is short, waiting is only their echo, and what counts is CPU time: B for an octet sent raw, pack_ns + ratio * B for one
+ * that is packed. When the link (or the other end) is what we wait for, the channel takes as long as the slower of the two, and a form costs
+ * max(2 * its CPU time, ratio * the link's time for an octet): twice, as the other end unpacks and the guest wants CPUs too. The link's time is remembered
+ * from when we waited for it: what is left of the waiting under one form says nothing of another. So a slow link chooses zstd, a
+ * fast one lz4, and loopback or a busy host raw, unless the content packs very well. */
 #ifndef MIGRATE_CODEC_H
 #define MIGRATE_CODEC_H
 
@@ -29,13 +31,15 @@ struct codec_send { /* since the last note; nanoseconds of this thread (meter.h)
 	uint64_t cpu_ns; /* spent in sending them */
 	uint64_t delay_ns,
 		wait_ns; /* of all the time in between: without a CPU; waiting for the link, the other end or the bandwidth limit */
+	uint64_t wall_ns; /* all the time in between */
 };
 
 struct codec {
 	unsigned allowed; /* CODEC_* */
 	struct codec_cost of[WIRE_CODECS];
-	double cpu_ns, delay_ns, wait_ns; /* per octet on the wire */
-	unsigned n_sent;                  /* those three are of so many notes; 0 = not there */
+	double cpu_ns, delay_ns, wait_ns, wall_ns; /* per octet on the wire */
+	double link_ns;                            /* and when the link was what we waited for; 0 = not yet */
+	unsigned n_sent;                           /* those are of so many notes; 0 = not there */
 	unsigned n_chosen;
 	void *zstd; /* ZSTD_CCtx, made when first needed */
 	void *unzstd;

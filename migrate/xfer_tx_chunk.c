@@ -155,6 +155,7 @@ static int send_measured(struct tx_chan *c, const void *buf, size_t n, struct er
 	meter_lap(&c->meter, &lap);
 	c->sent.delay_ns = lap.delay_ns;
 	c->sent.wait_ns = lap.wait_ns;
+	c->sent.wall_ns = lap.cpu_ns + lap.delay_ns + lap.wait_ns;
 	codec_note_send(&c->codec, &c->sent);
 	c->sent = (struct codec_send){0};
 	c->n_sent = 0;

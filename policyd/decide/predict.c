@@ -159,14 +159,23 @@ double predict_both_limits(double a, double b)
 	return pow(pow(a, -4) + pow(b, -4), -0.25);
 }
 
-/* What the engine's channels would pack with (migrate/codec.c), by what an octet costs. */
+/* What an octet of content costs so packed (migrate/codec.c): CPU time where that is short; where the link is, it or twice the CPU time, what is longer.
+ * Which of the two is short the probe does not say; the lesser cost is the right one at either end of the scale. */
+static double packed_cost(const struct packer *p, double octet_s)
+{
+	double busy = 1 / p->bps, link = p->ratio * octet_s;
+
+	return min_d(busy + link, fmax(2 * busy, link) + busy / 8);
+}
+
+/* What the engine's channels would pack with, by what an octet on the wire costs. */
 static struct packer packer_of(const struct predict_guest *g, double octet_s)
 {
 	struct packer lz4 = {g->ratio, g->pack_bps, false}, zstd = {g->zstd_ratio, g->zstd_bps, true};
 
 	if (zstd.ratio <= 0 || zstd.bps <= 0 || lz4.bps <= 0)
 		return lz4;
-	return 1 / zstd.bps + zstd.ratio * octet_s < 1 / lz4.bps + lz4.ratio * octet_s ? zstd : lz4;
+	return packed_cost(&zstd, octet_s) < packed_cost(&lz4, octet_s) ? zstd : lz4;
 }
 
 static double octet_s(const struct predict_in *in, double wire_bps)
@@ -184,7 +193,7 @@ static double wire_ratio(const struct predict_in *in, const struct packer *p, do
 		return p->ratio > 0 ? p->ratio : 1;
 	if (in->path.pack_cost > 0)
 		return 1 - predict_packed_share(p->ratio, in->path.pack_cost) * (1 - p->ratio);
-	if (p->bps <= 0 || 1 / p->bps + p->ratio * octet_s < octet_s)
+	if (p->bps <= 0 || packed_cost(p, octet_s) < octet_s)
 		return p->ratio;
 	return (LZ4_PROBES - 1 + p->ratio) / LZ4_PROBES;
 }
