@@ -10,9 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "migrate/cachestat_abi.h"
 #include "migrate/digest.h"
 #include "migrate/wire.h"
 
+#define LOOK_BYTES (256u << 10)  /* for an extent's end, at first; twice as far each time */
 #define FAULT_AROUND_BYTES 65536 /* the kernel's own default */
 
 static int map_all(struct ram_io *io, struct err *e)
@@ -148,16 +150,37 @@ int ram_io_zero(const struct ram_io *io, uint64_t off, uint64_t n, struct err *e
 	return ret;
 }
 
+/* Is there content in all of [off, off + n)? What is swapped out counts. False also where the kernel cannot tell. */
+static bool all_data(const struct ram_io *io, uint64_t off, uint64_t n)
+{
+	struct cachestat_range range = {.off = off, .len = n};
+	struct cachestat_counts counts;
+
+	if (syscall(CACHESTAT_NR, io->fd, &range, &counts, 0))
+		return false;
+	return counts.cached + counts.evicted == n / WIRE_PAGE_BYTES;
+}
+
+/* SEEK_HOLE walks to the extent's end, however far beyond @to (8 ms a GiB), so it is asked only where the end is near. */
+static uint64_t data_end(const struct ram_io *io, uint64_t start, uint64_t to)
+{
+	off_t end;
+
+	for (uint64_t n = LOOK_BYTES; start < to && all_data(io, start, n < to - start ? n : to - start); n *= 2)
+		start = n < to - start ? start + n : to;
+	end = start < to ? lseek(io->fd, (off_t)start, SEEK_HOLE) : -1;
+	return end < 0 || (uint64_t)end > to
+		? to
+		: ((uint64_t)end + WIRE_PAGE_BYTES - 1) / WIRE_PAGE_BYTES * WIRE_PAGE_BYTES;
+}
+
 bool ram_io_next_data(const struct ram_io *io, uint64_t from, uint64_t to, uint64_t *start_out, uint64_t *end_out)
 {
-	off_t start = lseek(io->fd, (off_t)from, SEEK_DATA), end;
+	off_t start = lseek(io->fd, (off_t)from, SEEK_DATA);
 
 	if (from >= to || (start < 0 && errno == ENXIO) || (start >= 0 && (uint64_t)start >= to))
 		return false;
-	end = start < 0 ? -1 : lseek(io->fd, start, SEEK_HOLE);
 	*start_out = start < 0 ? from : (uint64_t)start / WIRE_PAGE_BYTES * WIRE_PAGE_BYTES;
-	*end_out = end < 0 || (uint64_t)end > to
-		? to
-		: ((uint64_t)end + WIRE_PAGE_BYTES - 1) / WIRE_PAGE_BYTES * WIRE_PAGE_BYTES;
+	*end_out = start < 0 ? to : data_end(io, *start_out, to);
 	return true;
 }

@@ -49,6 +49,10 @@ struct tracker_ops {
 	 * may be gone by the next harvest. */
 	int (*peek_part)(
 		struct tracker *t, unsigned block, uint64_t from, uint64_t to, struct bitmap *dirty, struct err *e);
+	/* The next run of the pages [@from, @to) of one block that QEMU's page tables have nothing for: only those can be holes of its file. 1, 0: none is
+	 * left, or -errno. Any thread. NULL: that cannot be told here. */
+	int (*next_absent)(const struct tracker *t, unsigned block, uint64_t from, uint64_t to, uint64_t *start_out,
+		uint64_t *end_out, struct err *e);
 	void (*close)(struct tracker *t); /* the guest goes on at full speed */
 };
 

@@ -26,5 +26,6 @@ struct pm_scan {
 #define PM_FLAG_WP_MATCHING 1
 #define PM_FLAG_CHECK_WPASYNC 2
 #define PM_WRITTEN 2
+#define PM_PRESENT 8
 
 #endif

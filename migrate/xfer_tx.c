@@ -44,19 +44,6 @@ bool tx_next_chunk(struct xfer_tx *tx, struct tx_chunk *out)
 	return out->n_pages > 0;
 }
 
-/* One thread looks through a whole block: SEEK_HOLE walks to the end of an extent, however far that is, so segments would cost more. */
-bool tx_next_hole_block(struct xfer_tx *tx, unsigned *block)
-{
-	bool found;
-
-	pthread_mutex_lock(&tx->cursor_lock);
-	found = tx->hole_block < tx->n_io;
-	if (found)
-		*block = tx->hole_block++;
-	pthread_mutex_unlock(&tx->cursor_lock);
-	return found;
-}
-
 /* ---- a round ---------------------------------------------------------------------------------------------- */
 
 /* The full pass: arm first, then look for data, so that a page which gets content in between is found written next time. */
@@ -112,10 +99,10 @@ static int find(struct xfer_tx *tx, bool last, struct xfer_stats *st, struct err
 
 static void release(struct xfer_tx *tx, bool last)
 {
-	tx->block = tx->hole_block = 0;
+	tx->block = 0;
 	tx->page = 0;
-	if (!last) /* holes are looked for in the last round only */
-		tx->hole_block = tx->n_io;
+	tx->hole_block = last ? 0 : tx->n_io; /* holes are looked for in the last round only */
+	tx->hole_page = 0;
 	pthread_mutex_lock(&tx->group.lock);
 	for (unsigned i = 0; i < tx->group.n_conns; i++)
 		tx->chans[i].now = (struct xfer_stats){0};

@@ -80,37 +80,6 @@ int tx_clear_page(struct tx_chan *c, enum wire_type type, unsigned block, uint32
 	return ret;
 }
 
-/* ---- holes (last round) ------------------------------------------------------------------------------------ */
-
-static int clear_hole(struct tx_chan *c, unsigned block, uint64_t from, uint64_t to, struct err *e)
-{
-	uint64_t *table = c->tx->table.pages[block];
-	int ret = 0;
-
-	for (uint64_t p = from / WIRE_PAGE_BYTES; !ret && p < to / WIRE_PAGE_BYTES; p++)
-		/* A page that is dirty in this round (look at that first) is some chunk's, which reads zeros. */
-		if (!bitmap_test(&c->tx->todo[block], p) && table[p])
-			ret = tx_clear_page(c, WIRE_HOLE, block, (uint32_t)p, e);
-	return ret;
-}
-
-static int send_holes(struct tx_chan *c, unsigned block, struct err *e)
-{
-	uint64_t before = c->n_cleared, from = 0, to = c->tx->io[block].block->bytes, start, end;
-	int ret = 0;
-
-	while (!ret && ram_io_next_data(&c->tx->io[block], from, to, &start, &end)) {
-		ret = clear_hole(c, block, from, start, e);
-		from = end;
-	}
-	if (!ret)
-		ret = clear_hole(c, block, from, to, e);
-	pthread_mutex_lock(&c->tx->group.lock);
-	c->now.pages_hole += c->n_cleared - before;
-	pthread_mutex_unlock(&c->tx->group.lock);
-	return ret;
-}
-
 /* ---- a round ----------------------------------------------------------------------------------------------- */
 
 static int barrier(struct tx_chan *c, bool last, struct err *e)
@@ -144,17 +113,17 @@ static int run_round(struct tx_chan *c, bool last, struct err *e)
 {
 	struct meter_lap unused;
 	struct tx_chunk chunk;
-	unsigned block;
+	struct tx_part part;
 	int ret = 0;
 
 	c->n_data = c->n_cleared = 0;
 	meter_lap(&c->meter, &unused); /* waiting for the round is not waiting for the link */
 	c->sent = (struct codec_send){0};
 	c->n_sent = 0;
-	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_hole_block(c->tx, &block))
-		ret = send_holes(c, block, e);
 	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_chunk(c->tx, &chunk))
 		ret = tx_send_chunk(c, &chunk, e);
+	while (!ret && !atomic_load(&c->tx->group.stop) && tx_next_hole_part(c->tx, &part))
+		ret = tx_send_holes(c, &part, e);
 	if (!ret && atomic_load(&c->tx->group.stop))
 		ret = err_set(e, ECANCELED, "cancelled");
 	if (!ret)

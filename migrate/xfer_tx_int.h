@@ -55,6 +55,7 @@ struct xfer_tx {
 	unsigned block;
 	uint64_t page;
 	unsigned hole_block;
+	uint64_t hole_page; /* of the block's pages */
 };
 
 struct tx_chunk { /* up to WIRE_PAGES_MAX pages of one block */
@@ -68,13 +69,20 @@ static inline bool tx_in_sample(uint64_t page)
 }
 
 bool tx_next_chunk(struct xfer_tx *tx, struct tx_chunk *out);
-bool tx_next_hole_block(struct xfer_tx *tx, unsigned *block);
 
 /* Channel threads. Waits for the bandwidth limit first; -ECANCELED when the group stops. */
 int tx_send(struct tx_chan *c, const void *buf, size_t n, struct err *e);
 /* @page reads as zeros now: remembered, and told to the target if it knows other content. */
 int tx_clear_page(struct tx_chan *c, enum wire_type type, unsigned block, uint32_t page, struct err *e);
 int tx_send_chunk(struct tx_chan *c, const struct tx_chunk *chunk, struct err *e);
+
+/* The last round's parts in which holes are looked for (xfer_tx_holes.c). Channel threads; after the chunks, so that the target has work meanwhile. */
+struct tx_part {
+	unsigned block;
+	uint64_t from, to; /* of the block's pages */
+};
+bool tx_next_hole_part(struct xfer_tx *tx, struct tx_part *out);
+int tx_send_holes(struct tx_chan *c, const struct tx_part *part, struct err *e);
 
 int tx_chan_init(struct tx_chan *c, struct xfer_tx *tx, unsigned index);
 void tx_chan_fini(struct tx_chan *c);

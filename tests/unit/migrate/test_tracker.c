@@ -360,6 +360,62 @@ static void looks_at_a_part(void **state)
 	child_end(&c);
 }
 
+static bool is_hole(int fd, uint64_t page)
+{
+	return lseek(fd, (off_t)(page * 4096), SEEK_DATA) != (off_t)(page * 4096);
+}
+
+/* The last round asks the file for absent pages only: a hole that is not absent would be content for ever at the target. */
+static void holes_are_absent(void **state)
+{
+	uint64_t from, start, end, n_absent = 0, n_holes = 0;
+	unsigned seed = 5;
+	struct bitmap absent;
+	struct child c;
+	struct tracker t;
+	struct err e = {0};
+	int fd, rc = 0;
+
+	(void)state;
+	child_start(&c);
+	fd = open(c.block.path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	track(&c, &t);
+	assert_int_equal(bitmap_init(&absent, PAGES), 0);
+	child_run(&c, OP_WRITE, 0, 9000);
+	assert_int_equal(t.ops->arm(&t, &e), 0);
+	for (int i = 0; i < 60; i++) {
+		child_run(&c, i % 3 ? OP_PUNCH : OP_WRITE, (uint32_t)rand_r(&seed) % 12000,
+			1 + (uint32_t)rand_r(&seed) % 70);
+		if (i % 8 == 0)
+			child_run(&c, OP_LEAVE, (uint32_t)rand_r(&seed) % 12000, 40);
+	}
+	child_run(&c, OP_PUNCH, 2048, 1024);                    /* whole page tables */
+	assert_int_equal(pwrite(fd, "x", 1, 15000 * 4096L), 1); /* there, but nobody has touched it */
+	for (from = 0; (rc = t.ops->next_absent(&t, 0, from, PAGES, &start, &end, &e)) > 0; from = end) {
+		assert_true(start >= from && end > start && end <= PAGES);
+		bitmap_set_range(&absent, start, end);
+		n_absent += end - start;
+	}
+	assert_int_equal(rc, 0);
+	for (uint64_t p = 0; p < PAGES; p++) {
+		assert_true(!is_hole(fd, p) || bitmap_test(&absent, p));
+		n_holes += is_hole(fd, p);
+	}
+	assert_true(n_holes > 7000 && n_absent >= n_holes && n_absent <= n_holes + 8 * 40 + 1);
+	assert_true(bitmap_test(&absent, 15000));
+	assert_int_equal(t.ops->next_absent(&t, 0, 2100, 2200, &start, &end, &e), 1); /* a part: not beyond it */
+	assert_true(start == 2100 && end == 2200);
+	child_run(&c, OP_WRITE, 2100, 100);
+	assert_int_equal(t.ops->next_absent(&t, 0, 2100, 2200, &start, &end, &e), 0);
+	child_run(&c, OP_REMAP, 0, 0);
+	assert_int_equal(t.ops->next_absent(&t, 0, 0, PAGES, &start, &end, &e), -ESTALE);
+	t.ops->close(&t);
+	bitmap_fini(&absent);
+	close(fd);
+	child_end(&c);
+}
+
 /* ---- the process does not notice ------------------------------------------------------------------------------ */
 
 /* Inject while it is in each kind of place; the answer says whether something strange was seen. */
@@ -586,6 +642,7 @@ int main(void)
 		cmocka_unit_test(finds_scattered_pages),
 		cmocka_unit_test(finds_what_left_the_page_table),
 		cmocka_unit_test(looks_at_a_part),
+		cmocka_unit_test(holes_are_absent),
 		cmocka_unit_test(process_never_notices),
 		cmocka_unit_test(mapping_changes),
 		cmocka_unit_test(process_dies),
