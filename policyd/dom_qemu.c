@@ -357,7 +357,8 @@ int dom_ended_starting(const struct dom *d, struct err *e)
 	char tail[300];
 
 	launch_stderr_tail(&d->p->conf->host, d->spec.name, tail, sizeof(tail));
-	return err_set(e, ECHILD, "%s: QEMU ended while it started: %s", d->spec.name, tail[0] ? tail : "it said nothing");
+	return err_set(
+		e, ECHILD, "%s: QEMU ended while it started: %s", d->spec.name, tail[0] ? tail : "it said nothing");
 }
 
 int dom_launch(struct dom *d, const struct dom_launch *opt, struct err *e)
