@@ -10,7 +10,7 @@
 #define TRY_EVERY 16
 #define TRY_EARLY 3
 #define CHEAP 4     /* an octet on the wire costs so many times what packing one does */
-#define OTHERS 2    /* times a thread's CPU time: the other end and the guest want CPUs too */
+#define OTHERS 3    /* times a thread's CPU time: the other end and the guest want CPUs too */
 #define CPU_SHARE 8 /* and a form that takes more of it must save an eighth of that on the link */
 #define WAITED 3    /* a third of the time is waiting: the link is full, or as good as */
 #define FORGET 0.98 /* a note, of how slow the link was when it was full */

@@ -2,7 +2,7 @@
  *
  * When this host's CPUs are what is short, waiting is only their echo, and what counts is CPU time: B for an octet sent raw, pack_ns + ratio * B for one
  * that is packed. When the link (or the other end) is what we wait for, the channel takes as long as the slower of the two, and a form costs
- * max(2 * its CPU time, ratio * the link's time for an octet): twice, as the other end unpacks and the guest wants CPUs too. The link's time is remembered
+ * max(3 * its CPU time, ratio * the link's time for an octet): three times, as the other end unpacks and the guest wants CPUs too. The link's time is remembered
  * from when we waited for it: what is left of the waiting under one form says nothing of another. So a slow link chooses zstd, a
  * fast one lz4, and loopback or a busy host raw, unless the content packs very well. */
 #ifndef MIGRATE_CODEC_H
