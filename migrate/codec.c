@@ -10,8 +10,6 @@
 #define TRY_EVERY 16
 #define TRY_EARLY 3
 #define CHEAP 4     /* an octet on the wire costs so many times what packing one does */
-#define OTHERS 3    /* times a thread's CPU time: the other end and the guest want CPUs too */
-#define CPU_SHARE 8 /* and a form that takes more of it must save an eighth of that on the link */
 #define WAITED 3    /* a third of the time is waiting: the link is full, or as good as */
 #define FORGET 0.98 /* a note, of how slow the link was when it was full */
 #define SPAN 8      /* of the averages; the first ones are plain means */
@@ -51,11 +49,9 @@ static bool link_is_short(const struct codec *c)
 /* Of an octet of content. */
 static double cost_of(const struct codec *c, const struct codec_cost *form)
 {
-	double busy = form->pack_ns + form->ratio * c->cpu_ns, link = form->ratio * c->link_ns;
+	double busy = form->pack_ns + form->ratio * c->cpu_ns;
 
-	if (!link_is_short(c))
-		return busy;
-	return (link > OTHERS * busy ? link : OTHERS * busy) + busy / CPU_SHARE;
+	return link_is_short(c) ? codec_cost_on_full_link(busy, form->ratio * c->link_ns) : busy;
 }
 
 /* To be tried, whatever it is thought to cost. Not two at once. Where packing costs next to nothing beside the wire, all soon: a first chunk may be of another kind than

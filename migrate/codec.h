@@ -14,6 +14,9 @@
 
 #include "migrate/wire.h"
 
+#define CODEC_OTHERS 3    /* times a thread's CPU time: the other end and the guest want CPUs too */
+#define CODEC_CPU_SHARE 8 /* and a form that takes more of it must save an eighth of that on the link */
+
 #define CODEC_LZ4 (1u << WIRE_LZ4)
 #define CODEC_ZSTD (1u << WIRE_ZSTD)
 #define CODEC_DELTA (1u << WIRE_DELTA)
@@ -45,6 +48,11 @@ struct codec {
 	void *unzstd;
 };
 
+/* What content costs a channel on a full link: @busy is the thread's CPU time for it, @link the link's; any unit. For predictions too. */
+static inline double codec_cost_on_full_link(double busy, double link)
+{
+	return (link > CODEC_OTHERS * busy ? link : CODEC_OTHERS * busy) + busy / CODEC_CPU_SHARE;
+}
 /* Is waiting for the link a cost, or only the echo of CPUs that are short? */
 bool codec_wait_counts(double delay_ns, double wait_ns);
 void codec_init(struct codec *c, unsigned allowed);

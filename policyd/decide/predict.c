@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf/conf.h"
+#include "migrate/codec.h"
 
 /* Between low and expected, expected and high, until four moves have shown how far predictions lie off (learn.h). Where the link was measured the
  * blackout, which is short and at the mercy of whatever else runs, is known least. */
@@ -159,13 +160,13 @@ double predict_both_limits(double a, double b)
 	return pow(pow(a, -4) + pow(b, -4), -0.25);
 }
 
-/* What an octet of content costs so packed (migrate/codec.c): CPU time where that is short; where the link is, it or three times the CPU time, what is longer.
+/* What an octet of content costs so packed (migrate/codec.h): CPU time where that is short, or what it costs on a full link.
  * Which of the two is short the probe does not say; the lesser cost is the right one at either end of the scale. */
 static double packed_cost(const struct packer *p, double octet_s)
 {
 	double busy = 1 / p->bps, link = p->ratio * octet_s;
 
-	return min_d(busy + link, fmax(3 * busy, link) + busy / 8);
+	return min_d(busy + link, codec_cost_on_full_link(busy, link));
 }
 
 /* What the engine's channels would pack with, by what an octet on the wire costs. */
